@@ -1,0 +1,50 @@
+# make run    the whole experiment on the embedded mini web, offline, on CPU
+# make story  the paper's ablation on three seeds
+# make test   every test
+# make lint   ruff and mypy
+# make clean  results and data (not .venv)
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCK   := envs/main.lock.txt
+READY  := $(VENV)/.ready
+CORES  ?= 2
+SMK    := $(BIN)/snakemake --cores $(CORES) --workflow-profile profiles/default
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: run story test lint format clean
+
+run: $(READY)
+	$(SMK) --quiet rules host
+	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml
+
+story: $(READY)
+	$(SMK) --quiet rules host --configfile experiments/mini_story.yaml
+	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml --config experiments/mini_story.yaml
+
+test: $(READY)
+	$(BIN)/pytest --cov=pipeline --cov-report=term --cov-fail-under=85
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy pipeline
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf data results logs .snakemake
+
+# The lock's content, not its date, decides: a fresh checkout must not reinstall.
+$(READY): $(LOCK)
+	@if [ -f $@ ] && cmp -s $(LOCK) $@; then touch $@; else \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")' && \
+	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && \
+	  echo "installing the locked environment into $(VENV), a few minutes" && \
+	  $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $(LOCK) && cp $(LOCK) $@; fi

@@ -1,0 +1,41 @@
+from snakemake.utils import min_version
+
+from pipeline.config import ConfigError
+from pipeline.workflow import Workflow
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+try:
+    work = Workflow(config)
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+paths = work.paths
+
+
+wildcard_constraints:
+    step=r"\d+",
+    seed=r"\d+",
+    plan=r"base|step\d+|replay\d+",
+    shard=r"(base|step\d+|replay\d+)-\d{5}",
+    run="|".join(work.runs),
+    recipe="|".join(work.recipes()),
+
+
+rule all:
+    default_target: True
+    input:
+        paths.report(),
+
+
+include: "rules/datasets.smk"
+include: "rules/miniweb.smk"
+include: "rules/crawl_ingest.smk"
+include: "rules/captioning.smk"
+include: "rules/fourier_filter.smk"
+include: "rules/pseudolabel.smk"
+include: "rules/train.smk"
+include: "rules/eval.smk"

@@ -1,0 +1,278 @@
+"""Paths and schemas of everything on disk, and atomic writing. No other module spells a path.
+
+A writer builds a temporary sibling, fsyncs it and renames it into place, so that a killed job leaves
+either the old artifact or none. A reader checks the schema and fails with one clear line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+_TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int32(), pa.float32(), pa.bool_()
+_IDS = pa.list_(pa.int32())
+
+
+class ArtifactError(ValueError):
+    """An artifact on disk is missing, unreadable or not what its schema says."""
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema(list(columns.items()))
+
+
+QUERIES = _schema(query_id=_TEXT, text=_TEXT, kind=_TEXT, class_ids=_IDS, source_image_id=_TEXT, shard=_INT)
+INGEST = _schema(
+    image_id=_TEXT, url=_TEXT, final_url=_TEXT, page_url=_TEXT, query_id=_TEXT, rank=_INT, source=_TEXT,
+    licence=_TEXT, creator=_TEXT, title=_TEXT, status=_TEXT, reason=_TEXT, http_status=_INT, width=_INT,
+    height=_INT, bytes=pa.int64(), phash=_TEXT, fetched_at=_TEXT,
+)  # fmt: skip
+MANIFEST = pa.schema(
+    [*INGEST, *_schema(shard=_TEXT, query_text=_TEXT, kind=_TEXT, class_ids=_IDS, source_image_id=_TEXT)]
+)
+CAPTIONS = _schema(image_id=_TEXT, caption=_TEXT, seconds=_FLOAT, model=_TEXT, revision=_TEXT, reason=_TEXT)
+NOUNS = _schema(image_id=_TEXT, nouns=pa.list_(_TEXT))
+NOUN_FILTER = _schema(
+    image_id=_TEXT, query_id=_TEXT, role=_TEXT, class_id=_INT, caption=_TEXT, nouns=pa.list_(_TEXT),
+    labels=_IDS, word=_TEXT, target=_TEXT, score=_FLOAT, threshold=_FLOAT, kept=_BOOL, reason=_TEXT,
+)  # fmt: skip
+FOURIER = _schema(
+    image_id=_TEXT, class_id=_INT, p_dataset=_FLOAT, p_web=_FLOAT, score=_FLOAT, threshold=_FLOAT,
+    kept=_BOOL, reason=_TEXT,
+)  # fmt: skip
+NEW_CLASSES = _schema(
+    image_id=_TEXT, class_id=_INT, filters=_TEXT, labels=_IDS, image=_TEXT, rank=_INT, noun_score=_FLOAT,
+    fourier_score=_FLOAT, kept=_BOOL, reason=_TEXT,
+)  # fmt: skip
+REPLAY = _schema(
+    image_id=_TEXT, query_id=_TEXT, source_image_id=_TEXT, class_ids=_IDS, image=_TEXT, score=_FLOAT,
+    threshold=_FLOAT, kept=_BOOL, reason=_TEXT,
+)  # fmt: skip
+PSEUDOLABELS = _schema(image_id=_TEXT, image=_TEXT, label=_TEXT, class_ids=_IDS, confidence=_FLOAT, reason=_TEXT)
+TRAIN_LIST = _schema(image_id=_TEXT, role=_TEXT, image=_TEXT, mask=_TEXT, labels=_IDS)
+TRUTH = _schema(
+    url=_TEXT, kind=_TEXT, query_class=_INT, class_ids=_IDS, style=_TEXT, fault=_TEXT, duplicate_of=_TEXT,
+    alt_is_misleading=_BOOL,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every path of an experiment. Arguments may be Snakemake wildcards such as `"{step}"`."""
+
+    data: str = "data"
+    results: str = "results/mini"
+    dataset_root: str = "data/minivoc"
+    pool: str = "mini"
+    captioner: str = "tiny"
+
+    @classmethod
+    def of(cls, config: Config) -> Layout:
+        """Return the layout of a configuration."""
+        experiment = config.experiment
+        return cls(
+            data=experiment.data_dir,
+            results=f"{experiment.results_dir}/{experiment.name}",
+            dataset_root=config.datasets.root,
+            pool=config.crawl_ingest.pool,
+            captioner=config.captioning.captioner.name,
+        )
+
+    def dataset_classes(self) -> str:
+        """Class names, one per line in id order; the last file written when a data set is built."""
+        return f"{self.dataset_root}/classes.txt"
+
+    def site(self) -> str:
+        """Folder of the mini web site."""
+        return f"{self.data}/miniweb"
+
+    def truth(self) -> str:
+        """Truth about the mini web's images, for the report alone."""
+        return f"{self.site()}/truth.parquet"
+
+    def web(self) -> str:
+        """Folder of the web pool."""
+        return f"{self.data}/web/{self.pool}"
+
+    def queries(self, plan: str) -> str:
+        """Queries of a plan: `base`, `step<k>` or `replay<k>`."""
+        return f"{self.web()}/queries/{plan}.parquet"
+
+    def shard(self, shard: str, suffix: str) -> str:
+        """A shard's `tar`, `parquet` or `stats.json`; shards are named `<plan>-<number>`."""
+        return f"{self.web()}/shards/{shard}.{suffix}"
+
+    def pool_protocol(self, step: int | str) -> str:
+        """The pool's copy of a step's protocol: pools are shared between experiments."""
+        return f"{self.web()}/protocol/step{step}.json"
+
+    def manifest(self, plan: str) -> str:
+        """All rows of a plan's shards, with duplicates across shards marked."""
+        return f"{self.web()}/manifests/{plan}.parquet"
+
+    def captions(self, shard: str) -> str:
+        """Captions of a shard (`dataset` is the shard of the base images)."""
+        return f"{self.web()}/captions/{self.captioner}/{shard}.parquet"
+
+    def nouns(self, shard: str) -> str:
+        """Nouns of a shard's captions."""
+        return f"{self.web()}/nouns/{self.captioner}/{shard}.parquet"
+
+    def protocol(self, step: int | str) -> str:
+        """Images, classes and labels of a step."""
+        return f"{self.results}/protocol/step{step}.json"
+
+    def fourier(self, name: str) -> str:
+        """`discriminator.safetensors` or `metrics.json`."""
+        return f"{self.results}/fourier/{name}"
+
+    def selection(self, step: int | str, name: str) -> str:
+        """`noun_filter`, `noun_filter_replay`, `fourier`, `new_classes` or `replay` of a step."""
+        return f"{self.results}/selection/step{step}/{name}.parquet"
+
+    def base(self, recipe: str, seed: int | str, name: str) -> str:
+        """A file of a shared base step (step 0)."""
+        return f"{self.results}/base/{recipe}/seed{seed}/{name}"
+
+    def step(self, run: str, seed: int | str, step: int | str, name: str) -> str:
+        """A file of an incremental step of a run."""
+        return f"{self.results}/{run}/seed{seed}/step{step}/{name}"
+
+    def summary(self) -> str:
+        """The table of old, new and all."""
+        return f"{self.results}/summary.csv"
+
+    def report(self) -> str:
+        """The page."""
+        return f"{self.results}/report/index.html"
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path`; on success fsync and rename it, on failure remove it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_dir(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary sibling folder; on success it replaces `path`, on failure it is removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o777 & ~_umask())
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _fsync(file)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_table(
+    path: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    schema: pa.Schema,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write rows as Parquet; `provenance` (settings, versions) travels in the file's metadata.
+
+    A row with a column missing from the schema, or lacking one, is our own mistake: AssertionError.
+    """
+    names = set(schema.names)
+    for row in rows:
+        assert set(row) == names, f"{path}: row has {sorted(set(row) ^ names)} too much or too little"
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    if provenance is not None:
+        text = json.dumps(provenance, sort_keys=True)
+        table = table.replace_schema_metadata({"provenance": text})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_table(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet artifact. Raises ArtifactError if absent or of another schema."""
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArtifactError(f"{path} is not readable Parquet ({error}); delete it and rerun its stage") from None
+    if not table.schema.equals(schema, check_metadata=False):
+        got, want = set(table.schema.names), set(schema.names)
+        detail = f"missing {sorted(want - got)}, unexpected {sorted(got - want)}" if got != want else "other types"
+        raise ArtifactError(f"{path} has another schema ({detail}); delete it and rerun its stage")
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """Return the settings and versions stored with a table, empty if there are none."""
+    metadata = pq.read_schema(path).metadata or {}
+    loaded: dict[str, Any] = json.loads(metadata.get(b"provenance", b"{}"))
+    return loaded
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON atomically, keys sorted."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Return a JSON artifact. Raises ArtifactError if absent or malformed."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is not valid JSON ({error}); delete it and rerun its stage") from None
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,339 @@
+"""Typed settings of a whole experiment; the only reader of config.yaml and experiments/*.yaml.
+
+Sections are named after the stages. Defaults here equal config.yaml (a test keeps them equal), so a
+partial mapping is always enough. Unknown keys are errors that name the nearest key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class ConfigError(ValueError):
+    """A mistake in the user's configuration; the message is one line per problem."""
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Run(Section):
+    """One row of the comparison: a method and where its training images come from."""
+
+    method: str
+    variant: str = ""
+    new_images: Literal["dataset", "web"] = "dataset"
+    filters: Literal["none", "noun", "fourier", "both"] = "both"
+    replay: bool = False
+    settings: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """Folder name of the run: the method, and its variant after a plus sign."""
+        return f"{self.method}+{self.variant}" if self.variant else self.method
+
+
+class Experiment(Section):
+    """What is trained: the experiment's name, seeds and runs."""
+
+    name: str = "mini"
+    seeds: tuple[int, ...] = (0,)
+    data_dir: str = "data"
+    results_dir: str = "results"
+    runs: tuple[Run, ...] = (
+        Run(method="ft"),
+        Run(method="wilson", new_images="web", filters="none"),
+        Run(method="web_wilss", new_images="web", filters="both", replay=True),
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Experiment:
+        names = [run.name for run in self.runs]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"runs {twice} appear twice; give each its own `variant`")
+        if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
+            raise ValueError(f"seeds must be distinct and not empty, got {list(self.seeds)}")
+        return self
+
+
+class Datasets(Section):
+    """Which data set, which task, which protocol, and the geometry of the transforms."""
+
+    name: Literal["minivoc", "voc", "coco-voc", "ade"] = "minivoc"
+    root: str = "data/minivoc"
+    task: str = "15-5"
+    setting: Literal["overlap", "disjoint"] = "overlap"
+    train_size: int = Field(96, ge=16)
+    eval_size: int = Field(96, ge=16)
+    train_area: tuple[float, float] = (0.5, 2.0)
+    minivoc_seed: int = 7
+    minivoc_train: int = Field(1500, ge=40)
+    minivoc_val: int = Field(300, ge=20)
+
+
+class MiniWeb(Section):
+    """Size and noise of the embedded web site. Truth about it is read by the report alone."""
+
+    seed: int = 11
+    images_per_new_class: int = Field(170, ge=4)
+    images_per_base_class: int = Field(90, ge=4)
+    wrong_class: float = Field(0.35, ge=0, le=1)
+    off_style: float = Field(0.45, ge=0, le=1)
+    faults: float = Field(0.06, ge=0, le=1)
+    duplicates: float = Field(0.05, ge=0, le=1)
+
+
+class CrawlIngest(Section):
+    """How the web is asked and how politely; applies to the mini web and to the open web alike."""
+
+    pool: str = "mini"
+    source: Literal["openverse"] = "openverse"
+    api: str = "http://api.miniweb.test/v1/images/"
+    user_agent: str = "web-continual-segmentation/0.1 (+https://example.org/crawler; research)"
+    per_class: int = Field(140, ge=1)
+    base_per_class: int = Field(60, ge=1)
+    replay_queries: int = Field(240, ge=1)
+    per_caption: int = Field(4, ge=1)
+    shards: int = Field(2, ge=1)
+    page_size: int = Field(20, ge=1)
+    requests_per_second: float = Field(100.0, gt=0)
+    connections_per_host: int = Field(8, ge=1)
+    connections: int = Field(32, ge=1)
+    retries: int = Field(3, ge=0)
+    timeout: float = Field(5.0, gt=0)
+    max_bytes: int = Field(5_000_000, ge=1)
+    max_pixels: int = Field(16_000_000, ge=1)
+    min_side: int = Field(48, ge=1)
+    near_duplicate_bits: int = Field(4, ge=0)
+
+
+class Captioner(Section):
+    """The image-to-text model: `tiny` is the shipped one, otherwise any name or folder."""
+
+    name: str = "tiny"
+    model: str = "pipeline/miniweb/captioner"
+    revision: str = ""
+    prompt: str = ""
+    beams: int = Field(3, ge=1)
+    max_new_tokens: int = Field(24, ge=1)
+    batch_size: int = Field(32, ge=1)
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+
+
+class Nouns(Section):
+    """Noun extraction from captions."""
+
+    nn_only: bool = False
+
+
+class NounFilter(Section):
+    """Nearest-neighbour cosine similarity of caption nouns (ECCV 2024, section on caption filtering)."""
+
+    similarity: Literal["embedding", "wordnet", "wordnet_hypernyms"] = "embedding"
+    threshold: float = Field(0.6, ge=-1, le=1)
+    nouns: int = Field(2, ge=1)
+    require_vocabulary: bool = True
+
+
+class Captioning(Section):
+    """Captions, nouns and the noun filter."""
+
+    captioner: Captioner = Captioner()
+    nouns: Nouns = Nouns()
+    noun_filter: NounFilter = NounFilter()
+
+
+class Discriminator(Section):
+    """Fourier domain discriminator, trained once at step 0 (web_wilss.md 6.8)."""
+
+    network: Literal["efficientnet_b0", "small"] = "small"
+    amplitude: Literal["log", "linear"] = "log"
+    resize: int = Field(72, ge=16)
+    crop: int = Field(64, ge=16)
+    epochs: int = Field(12, ge=1)
+    batch_size: int = Field(64, ge=2)
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    per_class: int = Field(500, ge=1)
+    held_out_repeats: int = Field(3, ge=0)
+    held_out_epochs: int = Field(6, ge=1)
+    seed: int = 42
+
+
+class Selection(Section):
+    """How many candidates are kept per class and by which rule (web_wilss.md 6.8, Selection)."""
+
+    rule: Literal["threshold", "topk", "threshold_then_topk"] = "threshold_then_topk"
+    budget: int = Field(50, ge=1)
+
+
+class FourierFilter(Section):
+    """Discriminator and selection."""
+
+    discriminator: Discriminator = Discriminator()
+    selection: Selection = Selection()
+
+
+class PseudoLabel(Section):
+    """Replay images: how many are kept and how they are labelled by the previous model."""
+
+    replay_budget: int = Field(360, ge=1)
+    per_query: int = Field(2, ge=1)
+    max_side: int = Field(1024, ge=32)
+    batch_size: int = Field(32, ge=1)
+
+
+class Phase(Section):
+    """Optimisation of one kind of step (web_wilss.md 7, ciss_methods.md 5)."""
+
+    epochs: int = Field(30, ge=1)
+    batch_size: int = Field(24, ge=1)
+    lr: float = Field(0.01, gt=0)
+    lr_head: float = Field(1.0, gt=0)
+    schedule: Literal["poly", "warmup"] = "poly"
+    iterations: int = Field(0, ge=0)
+
+
+class Train(Section):
+    """The engine: backbone, precision, and the optimisation of base and incremental steps."""
+
+    backbone: str = "small_cnn"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: int = Field(2, ge=1)
+    workers: int = Field(0, ge=0)
+    base: Phase = Phase(epochs=30, batch_size=24, lr=0.05)
+    step: Phase = Phase(epochs=40, batch_size=24, lr=0.005, lr_head=10.0, schedule="warmup")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    checkpoint_every: int = Field(100, ge=1)
+    tensorboard: bool = True
+
+
+class Eval(Section):
+    """Evaluation after each step."""
+
+    batch_size: int = Field(32, ge=1)
+    overlays: int = Field(12, ge=0)
+
+
+class Config(Section):
+    """The whole experiment."""
+
+    experiment: Experiment = Experiment()
+    datasets: Datasets = Datasets()
+    miniweb: MiniWeb = MiniWeb()
+    crawl_ingest: CrawlIngest = CrawlIngest()
+    captioning: Captioning = Captioning()
+    fourier_filter: FourierFilter = FourierFilter()
+    pseudolabel: PseudoLabel = PseudoLabel()
+    train: Train = Train()
+    methods: dict[str, dict[str, Any]] = {}
+    eval: Eval = Eval()
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid on it, mappings merged key by key, everything else replaced."""
+    out = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merge(out[key], value) if both else value
+    return out
+
+
+def load_config(files: Iterable[str | Path] = (), settings: str | None = None) -> Config:
+    """Return the validated configuration of YAML files layered left to right, then a JSON mapping.
+
+    Raises ConfigError with one line per problem (dotted key, what was got, what was expected).
+    """
+    raw: dict[str, Any] = {}
+    for file in files:
+        raw = merge(raw, _read_yaml(Path(file)))
+    if settings:
+        raw = merge(raw, json.loads(settings))
+    return parse_config(raw)
+
+
+def parse_config(raw: Mapping[str, Any]) -> Config:
+    """Return the validated configuration of a mapping. Raises ConfigError."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def section(config: Config, dotted: str) -> Any:
+    """Return the plain (JSON-ready) value of a dotted key such as `captioning.captioner`."""
+    value: Any = config.model_dump(mode="json")
+    for key in dotted.split("."):
+        value = value[key]
+    return value
+
+
+def settings_json(config: Config, *sections: str) -> str:
+    """Return a JSON mapping of the named sections alone, in a stable order, for `--settings`."""
+    out: dict[str, Any] = {}
+    for dotted in sections:
+        nested: Any = section(config, dotted)
+        for key in reversed(dotted.split(".")):
+            nested = {key: nested}
+        out = merge(out, nested)
+    return json.dumps(out, sort_keys=True, separators=(",", ":"))
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """Return a hint naming the closest known key, or the list of known keys."""
+    known = sorted(known)
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known)}"
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"config file {path} does not exist") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} must hold a mapping of sections, got {type(loaded).__name__}")
+    return loaded
+
+
+def _explain(item: Any) -> str:
+    where = [str(part) for part in item["loc"]]
+    dotted = ".".join(where)
+    if item["type"] == "extra_forbidden":
+        return f"config: unknown key `{dotted}`; {nearest(where[-1], _known(where[:-1]))}"
+    got = item.get("input")
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return f"config: `{dotted}`: {message}"
+    return f"config: `{dotted}`: {message}; got {got!r}"
+
+
+def _known(parents: list[str]) -> list[str]:
+    model: Any = Config
+    for name in parents:
+        if name.isdigit():
+            continue
+        annotation = model.model_fields[name].annotation
+        inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)]
+        candidates = [annotation, *inner]
+        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    return list(model.model_fields)

@@ -1,0 +1,88 @@
+"""What is accepted as an image, decided by decoding the bytes and never by a header.
+
+Original bytes are stored if they are a plain RGB JPEG without metadata; everything else is decoded, turned
+upright, stripped of metadata (GPS!) and written again as JPEG of high quality. The Fourier discriminator
+sees every image through its own resize, so that it cannot tell which happened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+
+import imagehash
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.config import CrawlIngest
+
+QUALITY = 95
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+
+class IntakeError(Exception):
+    """The bytes are not an acceptable image; `reason` is one of reasons.FAILED."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An image to store: its bytes, their sha256, size in pixels, and 64-bit perceptual hash in hex."""
+
+    data: bytes
+    image_id: str
+    width: int
+    height: int
+    phash: str
+
+
+def accept(data: bytes, settings: CrawlIngest) -> Accepted:
+    """Return the image to store. Raises IntakeError."""
+    if not data:
+        raise IntakeError("empty")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return _decode(data, settings)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise IntakeError("too_many_pixels") from None
+        except UnidentifiedImageError:
+            raise IntakeError("not_an_image") from None
+        except OSError as error:
+            raise IntakeError("truncated" if "truncated" in str(error) else "not_an_image") from None
+        except (SyntaxError, ValueError, MemoryError, EOFError, OverflowError):
+            raise IntakeError("not_an_image") from None
+
+
+def _decode(data: bytes, settings: CrawlIngest) -> Accepted:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.width * image.height > settings.max_pixels:
+            raise IntakeError("too_many_pixels")
+        if min(image.size) < settings.min_side:
+            raise IntakeError("too_small")
+        plain = image.format == "JPEG" and image.mode == "RGB" and not _metadata(image)
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    stored = data if plain else _encode(upright)
+    digest = hashlib.sha256(stored).hexdigest()
+    return Accepted(stored, digest, upright.width, upright.height, perceptual_hash(upright))
+
+
+def perceptual_hash(image: Image.Image) -> str:
+    """Return the 64-bit pHash in hex."""
+    return str(imagehash.phash(image))
+
+
+def _metadata(image: Image.Image) -> bool:
+    return any(key in image.info for key in ("exif", "icc_profile", "comment", "photoshop", "xmp", "adobe"))
+
+
+def _encode(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    clean = Image.new("RGB", image.size)
+    clean.paste(image)
+    clean.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+    return buffer.getvalue()

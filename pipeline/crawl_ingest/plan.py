@@ -1,0 +1,84 @@
+"""Query plans: which texts are searched, for which classes, in which shard."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import CAPTIONS, QUERIES, read_json, read_table, write_table
+from pipeline.config import CrawlIngest
+
+QUERY_WORDS = {
+    "aeroplane": "airplane", "diningtable": "dining table", "motorbike": "motorcycle",
+    "pottedplant": "potted plant", "tvmonitor": "television",
+}  # fmt: skip
+"""VOC's own names that people do not type into a search box."""
+
+
+def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, captions: Path | None = None) -> None:
+    """Write the queries of a plan.
+
+    `base`: a class-name query per class of step 0. `step<k>`: one per class of step k. `replay<k>`: captions
+    of base images, as many as `replay_queries`, spread evenly over the classes they show.
+    Raises ValueError if a replay plan has no captions.
+    """
+    facts = read_json(protocol)
+    if plan.startswith("replay"):
+        if captions is None:
+            raise ValueError(f"plan {plan} asks with captions of base images; pass --captions")
+        rows = _caption_queries(facts, read_table(captions, CAPTIONS), settings.replay_queries)
+    else:
+        rows = _class_queries(facts)
+    for index, row in enumerate(rows):
+        row["shard"] = index % settings.shards
+    write_table(out, rows, QUERIES, provenance={"plan": plan})
+
+
+def query_limit(plan: str, settings: CrawlIngest) -> int:
+    """Return how many candidates a query of the plan may bring."""
+    if plan.startswith("replay"):
+        return settings.per_caption
+    return settings.base_per_class if plan == "base" else settings.per_class
+
+
+def _class_queries(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for class_id in facts["classes_per_step"][facts["step"]]:
+        if class_id:
+            name = facts["class_names"][str(class_id)]
+            rows.append(_row(QUERY_WORDS.get(name, name), "class", [class_id], ""))
+    return rows
+
+
+def _caption_queries(
+    facts: dict[str, Any], captions: Sequence[dict[str, Any]], budget: int
+) -> list[dict[str, Any]]:
+    labels = {row["id"]: row["labels"] for row in facts["train"]}
+    known = set(facts["classes_per_step"][0])
+    by_class: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    texts: set[str] = set()
+    for caption in sorted(captions, key=lambda row: str(row["image_id"])):
+        text, image_id = caption["caption"], caption["image_id"]
+        if not text or text in texts or image_id not in labels:
+            continue
+        texts.add(text)
+        classes = [c for c in labels[image_id] if c in known]
+        row = _row(text, "caption", classes, image_id)
+        by_class[min(classes, key=lambda c: (len(by_class[c]), c))].append(row)
+    return _round_robin([by_class[c] for c in sorted(by_class)], budget)
+
+
+def _round_robin(groups: list[list[dict[str, Any]]], budget: int) -> list[dict[str, Any]]:
+    chosen: list[dict[str, Any]] = []
+    depth = max((len(group) for group in groups), default=0)
+    for level in range(depth):
+        chosen += [group[level] for group in groups if level < len(group)]
+    return chosen[:budget]
+
+
+def _row(text: str, kind: str, class_ids: list[int], source: str) -> dict[str, Any]:
+    digest = hashlib.sha256(f"{kind}\0{text}\0{source}".encode()).hexdigest()[:16]
+    return {"query_id": digest, "text": text, "kind": kind, "class_ids": class_ids, "source_image_id": source}

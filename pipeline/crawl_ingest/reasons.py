@@ -1,0 +1,40 @@
+"""Every way an address can end, and what each means. A row's status follows from its reason."""
+
+from __future__ import annotations
+
+KEPT = ""
+
+REFUSED = {
+    "robots": "robots.txt disallows the path, or could not be read (5xx, unreachable)",
+    "robots_header": "X-Robots-Tag opts out (noai, noimageai, noindex, noimageindex)",
+    "private_address": "the host resolves to an address that is not global",
+    "scheme": "the address or a redirect is not http or https",
+}
+FAILED = {
+    "http_error": "the server answered with an error status, after retries where they make sense",
+    "timeout": "no complete answer within the time cap",
+    "connection": "the connection could not be made or broke",
+    "redirect_limit": "more redirects than allowed, or a loop",
+    "too_large": "the body exceeds the byte cap",
+    "empty": "the body has no bytes",
+    "not_an_image": "the bytes do not decode as a raster image",
+    "truncated": "the image ends before its last row",
+    "too_many_pixels": "the image exceeds the pixel cap (decompression bomb)",
+    "too_small": "the shorter side is below the minimum",
+}
+DUPLICATE = {
+    "duplicate_url": "the address was found before in this plan",
+    "duplicate_exact": "the same bytes were kept before",
+    "duplicate_near": "a kept image has nearly the same perceptual hash",
+    "duplicate_of_evaluation": "an evaluation image has nearly the same perceptual hash",
+}
+
+
+def status_of(reason: str) -> str:
+    """Return kept, refused, failed or duplicate."""
+    if reason == KEPT:
+        return "kept"
+    for status, reasons in (("refused", REFUSED), ("failed", FAILED), ("duplicate", DUPLICATE)):
+        if reason in reasons:
+            return status
+    raise AssertionError(f"undocumented reason {reason!r}")

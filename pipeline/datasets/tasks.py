@@ -1,0 +1,106 @@
+"""Which classes come at which step, which images belong to a step, and how labels are mapped.
+
+Sources: web_wilss.md 2 and ciss_methods.md 2. A class id is the data set's own; a channel is the position
+of the id in the concatenated class lists ("order").
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import nearest
+from pipeline.datasets.task_tables import ALIASES, TASKS
+
+IGNORE = 255
+Rule = Literal["plop", "mib", "wilson"]
+Split = Literal["train", "val", "test"]
+
+
+def canonical_task(dataset: str, task: str) -> str:
+    """Return the canonical name of a task (`15-1` is `15-5s`). Raises ValueError naming the nearest one."""
+    family = _family(dataset)
+    name = ALIASES.get((family, task), task)
+    if name not in TASKS[family]:
+        known = [*TASKS[family], *(alias for f, alias in ALIASES if f == family)]
+        raise ValueError(f"unknown task `{task}` of data set {dataset}; {nearest(task, known)}")
+    return name
+
+
+def classes_per_step(dataset: str, task: str) -> list[list[int]]:
+    """Return the class ids of each step; step 0 begins with 0. Raises ValueError for an unknown task."""
+    return [list(step) for step in TASKS[_family(dataset)][canonical_task(dataset, task)]]
+
+
+def order(dataset: str, task: str, step: int) -> list[int]:
+    """Return the class ids in channel order after `step`. Raises ValueError for a step beyond the task."""
+    steps = classes_per_step(dataset, task)
+    if not 0 <= step < len(steps):
+        raise ValueError(f"task {task} of {dataset} has steps 0..{len(steps) - 1}, got step {step}")
+    return [class_id for classes in steps[: step + 1] for class_id in classes]
+
+
+def select_images(
+    presence: NDArray[np.bool_], dataset: str, task: str, step: int, setting: str
+) -> NDArray[np.int64]:
+    """Return the positions of the images of a step, ascending.
+
+    presence: bool (images, classes), column j = class id j + 1. `overlap`: the image shows a class of the
+    step; `disjoint`: and none of a later step (web_wilss.md 2.4).
+    """
+    if setting not in ("overlap", "disjoint"):
+        raise ValueError(f"unknown setting `{setting}`; {nearest(setting, ['overlap', 'disjoint'])}")
+    known = order(dataset, task, step)
+    columns = [c - 1 for c in classes_per_step(dataset, task)[step] if c != 0]
+    chosen = presence[:, columns].any(axis=1)
+    if setting == "disjoint":
+        future = np.ones(presence.shape[1], bool)
+        future[[c - 1 for c in known if c != 0]] = False
+        chosen &= ~presence[:, future].any(axis=1)
+    return np.flatnonzero(chosen)
+
+
+def label_map(dataset: str, task: str, step: int, split: Split, rule: Rule) -> NDArray[np.uint8]:
+    """Return a table of 256 entries from mask value to training or test label (channel, 0 or 255).
+
+    plop: old and future classes are background, void is ignored. mib: as plop in training but void becomes
+    background; in val and test unlisted classes are ignored. wilson: void becomes background in training,
+    old classes keep their channel in val and test, future classes are background.
+    """
+    channels = {class_id: channel for channel, class_id in enumerate(order(dataset, task, step))}
+    current = set(classes_per_step(dataset, task)[step]) - {0}
+    keeps_old = split == "test" or (split == "val" and rule == "wilson")
+    table = np.zeros(256, np.uint8)
+    if rule == "mib" and split != "train":
+        table[:] = IGNORE
+        # Outside training MiB ignores whatever is not annotated; ADE's class 0 is "other", not background.
+        table[0] = IGNORE if _family(dataset) == "ade" else 0
+    for class_id, channel in channels.items():
+        if class_id in current or (keeps_old and class_id != 0):
+            table[class_id] = channel
+    table[IGNORE] = 0 if split == "train" and rule in ("mib", "wilson") else IGNORE
+    return table
+
+
+def select_labels(
+    labels: NDArray[np.float32], dataset: str, task: str, step: int, all_labels: bool = False
+) -> NDArray[np.float32]:
+    """Return the image-level vector in channel order, background dropped (web_wilss.md 2.6).
+
+    labels: (classes,), entry j = class id j + 1. Old classes are zeroed unless `all_labels`.
+    """
+    known = order(dataset, task, step)
+    vector = labels[[c - 1 for c in known if c != 0]].astype(np.float32)
+    if not all_labels:
+        n_new = len([c for c in classes_per_step(dataset, task)[step] if c != 0])
+        vector[: len(vector) - n_new] = 0
+    return vector
+
+
+def _family(dataset: str) -> str:
+    families = {"minivoc": "voc", "voc": "voc", "ade": "ade", "coco-voc": "coco-voc", "coco": "coco-voc"}
+    if dataset not in families:
+        raise ValueError(f"unknown data set `{dataset}`; {nearest(dataset, families)}")
+    return families[dataset]

@@ -1,0 +1,73 @@
+"""Joint transforms of image and mask (web_wilss.md 7.4, 7.5; ciss_methods.md 2.2)."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+MEAN = np.array((0.485, 0.456, 0.406), np.float32)
+STD = np.array((0.229, 0.224, 0.225), np.float32)
+RATIO = (3 / 4, 4 / 3)
+ATTEMPTS = 10
+
+
+def crop_box(
+    width: int, height: int, rng: random.Random, area: tuple[float, float] = (0.5, 2.0)
+) -> tuple[int, int, int, int]:
+    """Return (top, left, height, width) of a random resized crop.
+
+    Up to ten attempts: area fraction uniform in `area`, log-uniform aspect in 3/4..4/3, accepted if it fits;
+    then the largest centred crop whose aspect is within bounds. Fractions above 1 never fit.
+    """
+    for _ in range(ATTEMPTS):
+        target = rng.uniform(*area) * width * height
+        aspect = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        w, h = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
+        if w <= width and h <= height:
+            top = rng.randint(0, height - h)
+            return top, rng.randint(0, width - w), h, w
+    ratio = width / height
+    w, h = width, height
+    if ratio < RATIO[0]:
+        h = round(width / RATIO[0])
+    elif ratio > RATIO[1]:
+        w = round(height * RATIO[1])
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def train_geometry(
+    image: Image.Image, mask: Image.Image | None, size: int, rng: random.Random, area: tuple[float, float]
+) -> tuple[Image.Image, Image.Image | None]:
+    """Return image and mask (mode L or None) after the random resized crop to `size` and a random flip."""
+    top, left, height, width = crop_box(*image.size, rng, area)
+    box = (left, top, left + width, top + height)
+    image = image.crop(box).resize((size, size), Image.Resampling.BILINEAR)
+    if mask is not None:
+        mask = mask.crop(box).resize((size, size), Image.Resampling.NEAREST)
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if mask is not None:
+            mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return image, mask
+
+
+def eval_geometry(image: Image.Image, size: int, nearest: bool = False) -> Image.Image:
+    """Return the picture with its shorter side resized to `size`, then centre-cropped to a square."""
+    width, height = image.size
+    short = min(width, height)
+    new = (round(width * size / short), round(height * size / short))
+    resampling = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+    image = image.resize(new, resampling)
+    left, top = round((new[0] - size) / 2), round((new[1] - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def normalise(image: Image.Image) -> NDArray[np.float32]:
+    """Return float32 (3, H, W), normalised with the ImageNet mean and deviation."""
+    pixels: NDArray[Any] = np.asarray(image, np.float32) / np.float32(255)
+    return np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1))

@@ -1,0 +1,64 @@
+"""`python -m pipeline.eval evaluate|summary|report`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipeline.cli import add_settings, read_settings, run_cli
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.eval", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    evaluate = commands.add_parser("evaluate", help="score one checkpoint on the validation images")
+    evaluate.add_argument("--model", type=Path, required=True)
+    evaluate.add_argument("--protocol", type=Path, required=True, help="protocol/step<k>.json of the checkpoint's step")
+    evaluate.add_argument("--method", default="", help="method whose decision rule decodes the logits; default argmax")
+    evaluate.add_argument("--previous", type=Path, help="eval.json of the step before, for forgetting")
+    evaluate.add_argument("--out", type=Path, required=True, help="folder of the step")
+    evaluate.set_defaults(run=_evaluate)
+    summary = commands.add_parser("summary", help="print the table of an experiment that has been evaluated")
+    summary.add_argument("--steps", type=int, required=True, help="number of the last step")
+    summary.set_defaults(run=_summary)
+    report = commands.add_parser("report", help="write summary.csv and the page")
+    report.add_argument("--steps", type=int, required=True, help="number of the last step")
+    report.add_argument("--out", type=Path, required=True, help="report/index.html")
+    report.add_argument("--summary", type=Path, required=True, help="summary.csv")
+    report.set_defaults(run=_report)
+    for command in (evaluate, summary, report):
+        add_settings(command)
+    return run_cli(parser, argv)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from pipeline.eval.evaluate import evaluate
+
+    evaluate(
+        arguments.model,
+        arguments.protocol,
+        arguments.out,
+        read_settings(arguments),
+        method=arguments.method,
+        previous=arguments.previous,
+    )
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from pipeline.eval.summary import summary_rows, table
+
+    print(table(summary_rows(read_settings(arguments), arguments.steps)))
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from pipeline.eval.report import write_report
+    from pipeline.eval.summary import write_summary
+
+    config = read_settings(arguments)
+    write_summary(config, arguments.steps, arguments.summary)
+    write_report(config, arguments.steps, arguments.out)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

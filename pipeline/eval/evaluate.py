@@ -1,0 +1,135 @@
+"""Evaluation of one checkpoint on the validation images of a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipeline.artifacts import atomic_dir, atomic_path, read_json, write_json
+from pipeline.config import Config
+from pipeline.datasets.samples import EvalDataset
+from pipeline.eval.confusion import ConfusionMatrix
+from pipeline.progress import Progress
+from pipeline.train.methods import Method, StepInfo, get, settings_of
+from pipeline.train.models import SegmentationModel, load_model
+from pipeline.train.resize import upsample
+
+
+def evaluate(
+    model_path: Path,
+    protocol_path: Path,
+    out: Path,
+    config: Config,
+    method: str = "",
+    previous: Path | None = None,
+) -> dict[str, Any]:
+    """Write eval.json, confusion.npy and overlays/ into `out`; return the content of eval.json.
+
+    Percentages; `iou` is keyed by class name, None for a class without ground truth. `forgetting` is the
+    best earlier IoU of a class minus its present one, in points; it needs `previous`, the eval.json of
+    the step before. Future classes count as background (label rule `wilson`, split `test`), void is ignored,
+    background counts in `all`. Raises ArtifactError for a checkpoint of another task.
+    """
+    protocol = read_json(protocol_path)
+    expected = {key: protocol[key] for key in ("dataset", "task", "setting", "step")}
+    model = load_model(model_path, expect=expected)
+    dataset = EvalDataset(protocol, config.datasets.eval_size)
+    matrix, samples = _confusion(model, dataset, config, _decoder(method, protocol))
+    result = _report(matrix, protocol, read_json(previous) if previous else None)
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_dir(out / "overlays") as folder:
+        for name, prediction in samples:
+            Image.fromarray(prediction.astype(np.uint8)).save(folder / f"{name}.png")
+    with atomic_path(out / "confusion.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, matrix.counts)
+    write_json(out / "eval.json", result)
+    return result
+
+
+def _decoder(method: str, protocol: dict[str, Any]) -> Method:
+    sizes = tuple(len(classes) for classes in protocol["classes_per_step"])[: protocol["step"] + 1]
+    info = StepInfo(protocol["dataset"], protocol["task"], protocol["step"], sizes, epochs=1, seed=0)
+    if not method:
+        return Method(None, info)
+    return get(method)(settings_of(method, {}), info)
+
+
+def _confusion(
+    model: SegmentationModel, dataset: EvalDataset, config: Config, decoder: Method
+) -> tuple[ConfusionMatrix, list[tuple[str, np.ndarray]]]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(config.train.threads)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    matrix = ConfusionMatrix(sum(model.classes_per_step))
+    progress = Progress("evaluate", len(dataset))
+    shown = set(_spread(len(dataset), config.eval.overlays))
+    samples = []
+    for start in range(0, len(dataset), config.eval.batch_size):
+        items = [dataset[i] for i in range(start, min(start + config.eval.batch_size, len(dataset)))]
+        images = torch.stack([item["image"] for item in items]).to(device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            predictions = decoder.decode(upsample(model(images).logits, images.shape[-2:])).cpu().numpy()
+        for offset, (item, prediction) in enumerate(zip(items, predictions, strict=True)):
+            matrix.update(np.asarray(item["mask"]), prediction)
+            if start + offset in shown:
+                samples.append((item["image_id"], prediction))
+        progress.update(len(items))
+    return matrix, samples
+
+
+def _spread(total: int, count: int) -> Sequence[int]:
+    count = min(count, total)
+    return [round(i * total / count) for i in range(count)] if count else []
+
+
+def _report(
+    matrix: ConfusionMatrix, protocol: dict[str, Any], previous: dict[str, Any] | None
+) -> dict[str, Any]:
+    order, step = protocol["order"], protocol["step"]
+    n_new = len(protocol["classes_per_step"][step])
+    n_total = len(order)
+    n_old = n_total - n_new if step else n_total
+    scores = matrix.scores(range(n_old), range(n_old, n_total))
+    if step == 0:
+        # At the base step every class is new to the model and none is old; papers print it as "old".
+        scores["new"] = scores["harmonic"] = float("nan")
+    names = ["background" if c == 0 else protocol["class_names"][str(c)] for c in order]
+    iou = {name: _percent(value) for name, value in zip(names, scores.pop("iou"), strict=True)}
+    return {
+        **{key: _percent(value) for key, value in scores.items()},
+        "iou": iou,
+        "forgetting": _forgetting(iou, previous),
+        "best_iou": _best(iou, previous),
+        "conventions": "old and new exclude background; all includes it; void is ignored; "
+        "future classes count as background; images are resized and centre-cropped",
+        **{key: protocol[key] for key in ("dataset", "task", "setting", "step")},
+        "images": len(protocol["val"]),
+    }
+
+
+def _best(iou: dict[str, float | None], previous: dict[str, Any] | None) -> dict[str, float | None]:
+    earlier = previous["best_iou"] if previous else {}
+    best: dict[str, float | None] = {}
+    for name, value in iou.items():
+        values = [v for v in (value, earlier.get(name)) if v is not None]
+        best[name] = max(values) if values else None
+    return best
+
+
+def _forgetting(iou: dict[str, float | None], previous: dict[str, Any] | None) -> dict[str, float]:
+    lost = {}
+    for name, best in (previous["best_iou"] if previous else {}).items():
+        now = iou.get(name)
+        if best is not None and now is not None:
+            lost[name] = round(best - now, 4)
+    return lost
+
+
+def _percent(value: float) -> float | None:
+    return None if math.isnan(value) else round(100 * float(value), 4)

@@ -1,0 +1,66 @@
+"""`python -m pipeline.miniweb minivoc|site|serve|train-captioner`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipeline.cli import add_settings, read_settings, run_cli
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.miniweb", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    minivoc = commands.add_parser("minivoc", help="draw the data set in VOC layout")
+    minivoc.set_defaults(run=_minivoc)
+    site = commands.add_parser("site", help="draw the web site")
+    site.add_argument("--root", type=Path, required=True)
+    site.add_argument("--protocol", type=Path, nargs="+", required=True, help="protocol of every step, in order")
+    site.set_defaults(run=_site)
+    for command in (minivoc, site):
+        add_settings(command)
+    serve = commands.add_parser("serve", help="serve the site on loopback while a command runs")
+    serve.add_argument("--root", type=Path, required=True)
+    serve.add_argument("--log", type=Path, help="write requests per address here as JSON")
+    serve.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND ...")
+    serve.set_defaults(run=_serve)
+    captioner = commands.add_parser("train-captioner", help="train the tiny captioner on drawn scenes")
+    captioner.add_argument("--out", type=Path, required=True)
+    captioner.add_argument("--seed", type=int, default=0)
+    captioner.add_argument("--scenes", type=int, default=24000)
+    captioner.add_argument("--epochs", type=int, default=12)
+    captioner.set_defaults(run=_captioner)
+    return run_cli(parser, argv)
+
+
+def _minivoc(arguments: argparse.Namespace) -> None:
+    from pipeline.miniweb.minivoc import build_minivoc
+
+    data = read_settings(arguments).datasets
+    build_minivoc(Path(data.root), seed=data.minivoc_seed, n_train=data.minivoc_train, n_val=data.minivoc_val)
+
+
+def _site(arguments: argparse.Namespace) -> None:
+    from pipeline.miniweb.site import build_site
+
+    build_site(arguments.root, read_settings(arguments).miniweb, arguments.protocol)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from pipeline.miniweb.server import serve_while
+
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not command:
+        raise ValueError("serve needs a command after `--`, for example: serve --root data/miniweb -- make crawl")
+    raise SystemExit(serve_while(arguments.root, command, arguments.log))
+
+
+def _captioner(arguments: argparse.Namespace) -> None:
+    from pipeline.miniweb.captioner_training import train_captioner
+
+    train_captioner(arguments.out, seed=arguments.seed, scenes=arguments.scenes, epochs=arguments.epochs)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

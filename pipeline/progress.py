@@ -1,0 +1,44 @@
+"""Progress of long work as plain lines: done, total, rate and time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+
+class Progress:
+    """Prints `label: 120/500 images, 63.1/s, 6 s left` at most every `interval` seconds."""
+
+    def __init__(
+        self, label: str, total: int, unit: str = "images", interval: float = 2.0, stream: TextIO | None = None
+    ) -> None:
+        self.label, self.total, self.unit, self.interval = label, total, unit, interval
+        self.stream = stream or sys.stderr
+        self.done = 0
+        self._start = self._last = time.monotonic()
+        self._first = 0
+
+    def start_from(self, done: int) -> None:
+        """Count `done` items as finished earlier, so that a resumed rate is honest."""
+        self.done = self._first = done
+
+    def update(self, n: int = 1, note: str = "") -> None:
+        """Count `n` more items; print when due. `note` is appended to the line."""
+        self.done += n
+        now = time.monotonic()
+        if now - self._last >= self.interval or self.done == self.total:
+            self._last = now
+            self._print(now, note)
+
+    def rate(self) -> float:
+        """Items per second since the start."""
+        return (self.done - self._first) / max(time.monotonic() - self._start, 1e-9)
+
+    def _print(self, now: float, note: str) -> None:
+        rate = (self.done - self._first) / max(now - self._start, 1e-9)
+        left = (self.total - self.done) / rate if rate > 0 else float("inf")
+        end = f" ({now - self._start:.1f} s)" if self.done >= self.total else f", {left:.0f} s left"
+        note = f", {note}" if note else ""
+        line = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s{end}{note}"
+        print(line, file=self.stream, flush=True)

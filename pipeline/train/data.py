@@ -1,0 +1,86 @@
+"""Batches of a step: data set, sampler and loader, addressed by iteration so that a resume is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from pipeline.config import Datasets, Phase
+from pipeline.datasets.samples import TrainListDataset
+from pipeline.train.methods import Batch, Method
+from pipeline.train.sampler import InterleaveSampler
+
+
+class BatchSource:
+    """Gives the batch of every iteration. Replay images, if any, alternate with the step's images.
+
+    Raises ValueError if there are too few images for one batch.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[dict[str, Any]],
+        protocol: dict[str, Any],
+        datasets: Datasets,
+        phase: Phase,
+        method: Method,
+        workers: int,
+    ) -> None:
+        first = [row for row in rows if row["role"] != "replay"]
+        replay = [row for row in rows if row["role"] == "replay"]
+        self.batch_size, self.workers, self.seed = phase.batch_size, workers, method.info.seed
+        if len(first) < self.batch_size:
+            raise ValueError(
+                f"the training list has {len(first)} images of this step, a batch needs {self.batch_size}; "
+                "lower batch_size or raise the selection budget"
+            )
+        self.dataset = TrainListDataset(
+            [*first, *replay], protocol, datasets, rule=method.label_rule, seed=self.seed, all_labels=method.all_labels
+        )
+        self._sizes = (len(first), len(replay))
+        self.batches_per_epoch = len(self._order(0)) // self.batch_size
+
+    def _order(self, epoch: int) -> list[int]:
+        n_first, n_replay = self._sizes
+        if n_replay:
+            sampler = InterleaveSampler(n_first, n_replay, seed=self.seed, length="first")
+            sampler.set_epoch(epoch)
+            return list(sampler)
+        return np.random.default_rng((self.seed, epoch)).permutation(n_first).tolist()
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yield the batches of iterations start..stop-1; iteration i is the same batch in every run."""
+        iteration = start
+        while iteration < stop:
+            epoch, offset = divmod(iteration, self.batches_per_epoch)
+            last = min(self.batches_per_epoch, offset + stop - iteration)
+            self.dataset.set_epoch(epoch)
+            order = self._order(epoch)
+            chosen = [order[b * self.batch_size : (b + 1) * self.batch_size] for b in range(offset, last)]
+            yield from self._load(chosen)
+            iteration += len(chosen)
+
+    def calibration(self) -> Iterator[Batch]:
+        """Yield one pass over the training data, as calibration of entropy thresholds sees it."""
+        return self.batches(0, self.batches_per_epoch)
+
+    def _load(self, chosen: list[list[int]]) -> Iterator[Batch]:
+        loader: DataLoader[Any] = DataLoader(
+            self.dataset, batch_sampler=chosen, num_workers=self.workers, collate_fn=collate
+        )
+        yield from loader
+
+
+def collate(items: Sequence[dict[str, Any]]) -> Batch:
+    """Return the items as one Batch."""
+    return Batch(
+        images=torch.stack([item["image"] for item in items]),
+        masks=torch.stack([item["mask"] for item in items]),
+        labels=torch.stack([item["labels"] for item in items]),
+        image_ids=tuple(item["image_id"] for item in items),
+        roles=tuple(item["role"] for item in items),
+    )

@@ -1,0 +1,200 @@
+"""The training loop of one step. It owns backward, precision, logging and resume, and names no method."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.artifacts import write_text
+from pipeline.config import Phase, Train
+from pipeline.cost import Cost, write_cost
+from pipeline.train import resume
+from pipeline.train.data import BatchSource
+from pipeline.train.methods import Batch, Forward, Method
+from pipeline.train.models import SegmentationModel, save_model
+from pipeline.train.runlog import RunLog
+from pipeline.train.schedules import poly, warmup_poly
+
+
+class DivergedError(ValueError):
+    """A loss became infinite or NaN; the message names the terms and the images."""
+
+
+@dataclass
+class Step:
+    """Everything one step trains with."""
+
+    method: Method
+    model: SegmentationModel
+    teacher: SegmentationModel | None
+    source: BatchSource
+    train: Train
+    phase: Phase
+    folder: Path
+    about: Mapping[str, Any]
+    fingerprint: str
+
+    @property
+    def iterations(self) -> int:
+        """Length of the step: `iterations` of the configuration if set, else epochs times the epoch's length."""
+        return self.phase.iterations or self.phase.epochs * self.source.batches_per_epoch
+
+    def epoch(self, iteration: int) -> int:
+        """Epoch of the schedule at an iteration (web_wilss.md 7.2), whatever the length of a data pass."""
+        return iteration * self.phase.epochs // self.iterations
+
+
+def train_step(step: Step) -> None:
+    """Train, and leave model.safetensors, method_state.safetensors, log.csv, cost.json in `step.folder`.
+
+    An interrupted call continues from its last saved state to the same weights, bit for bit on CPU.
+    Raises DivergedError at the first non-finite loss.
+    """
+    torch.set_num_threads(step.train.threads)
+    step.folder.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    _to_device(step, device)
+    extra = step.method.attach(step.model)
+    if extra is not None:
+        extra.to(device)
+    optimizer = _optimizer(step, extra)
+    start, cost = _begin(step, extra, optimizer)
+    if start == 0 and step.teacher is not None:
+        step.method.calibrate(_on(step.source.calibration(), device), step.teacher)
+    log = RunLog(step.folder, step.folder.as_posix(), step.iterations, start, step.train.tensorboard)
+    for iteration, batch in enumerate(_on(step.source.batches(start, step.iterations), device), start):
+        terms = _iterate(step, extra, optimizer, batch, iteration)
+        log.step(iteration, step.epoch(iteration), optimizer.param_groups[0]["lr"], terms)
+        if (iteration + 1) % step.train.checkpoint_every == 0 and iteration + 1 < step.iterations:
+            log.flush()
+            _save(step, extra, optimizer, iteration + 1, cost)
+    log.close()
+    _finish(step, cost)
+
+
+def _begin(step: Step, extra: nn.Module | None, optimizer: torch.optim.Optimizer) -> tuple[int, Cost]:
+    modules = {"model": step.model, "extra": extra}
+    found = resume.load_state(step.folder / ".resume", modules, optimizer, step.fingerprint)
+    if found is None:
+        return 0, Cost()
+    facts, method_state = found
+    step.method.load_state(method_state, resumed=True)
+    print(f"{step.folder}: continuing at iteration {facts['iteration']}", file=sys.stderr, flush=True)
+    return int(facts["iteration"]), Cost(facts["cost"])
+
+
+def _save(
+    step: Step, extra: nn.Module | None, optimizer: torch.optim.Optimizer, iteration: int, cost: Cost
+) -> None:
+    facts = {
+        "fingerprint": step.fingerprint,
+        "iteration": iteration,
+        "cost": cost.record(iteration * step.phase.batch_size, "images"),
+    }
+    modules = {"model": step.model, "extra": extra}
+    resume.save_state(step.folder / ".resume", modules, optimizer, step.method.state(), facts)
+
+
+def _iterate(
+    step: Step, extra: nn.Module | None, optimizer: torch.optim.Optimizer, batch: Batch, iteration: int
+) -> dict[str, float]:
+    _set_rates(step, optimizer, iteration)
+    step.method.train_mode(step.model)
+    optimizer.zero_grad(set_to_none=True)
+    with _autocast(step, batch.images.device):
+        teacher = _teach(step, batch)
+        student = step.model(batch.images)
+        terms = step.method.losses(Forward(batch, student, teacher, step.epoch(iteration)))
+    total = torch.stack([term.float() for term in terms.values()]).sum()
+    _check_finite(step, batch, terms, total, iteration)
+    total.backward()
+    named = [*step.model.named_parameters(), *([] if extra is None else extra.named_parameters("extra"))]
+    step.method.observe(named)
+    penalty = step.method.penalty(named)
+    if penalty is not None:
+        _check_finite(step, batch, {**terms, "penalty": penalty}, penalty, iteration)
+        penalty.backward()
+        terms = {**terms, "penalty": penalty}
+    optimizer.step()
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
+def _teach(step: Step, batch: Batch) -> Any:
+    if step.teacher is None:
+        return None
+    with torch.no_grad():
+        return step.teacher(batch.images)
+
+
+def _check_finite(
+    step: Step, batch: Batch, terms: Mapping[str, Tensor], total: Tensor, iteration: int
+) -> None:
+    if bool(torch.isfinite(total)):
+        return
+    shown = ", ".join(f"{name} {float(term.detach()):.4g}" for name, term in terms.items())
+    save_model(step.folder / "diverged.safetensors", step.model, {**step.about, "iteration": iteration})
+    write_text(step.folder / "diverged.txt", f"iteration {iteration}\n{shown}\n" + "\n".join(batch.image_ids) + "\n")
+    raise DivergedError(
+        f"loss is not finite at iteration {iteration} of {step.folder} ({shown}); the batch's image ids are in "
+        f"{step.folder / 'diverged.txt'}, the weights in diverged.safetensors; lower the learning rate or look at them"
+    )
+
+
+def _set_rates(step: Step, optimizer: torch.optim.Optimizer, iteration: int) -> None:
+    factor = poly(iteration, step.iterations)
+    if step.phase.schedule == "warmup":
+        pseudo_epoch = getattr(step.method.settings, "pseudo_epoch", 0)
+        first = -(-pseudo_epoch * step.iterations // step.phase.epochs)
+        factor = warmup_poly(iteration, step.iterations, first)
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def _optimizer(step: Step, extra: nn.Module | None) -> torch.optim.Optimizer:
+    # Weight decay acts on every parameter, norms and biases included (web_wilss.md 7.1).
+    groups = step.method.param_groups(step.model, extra, step.phase.lr, step.phase.lr_head)
+    for group in groups:
+        group["initial_lr"] = group["lr"]
+    return torch.optim.SGD(
+        groups, lr=step.phase.lr, momentum=step.train.momentum, nesterov=True, weight_decay=step.train.weight_decay
+    )
+
+
+def _autocast(step: Step, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=step.train.precision == "bfloat16")
+
+
+def _to_device(step: Step, device: torch.device) -> None:
+    step.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if step.teacher is not None:
+        step.teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        step.teacher.eval().requires_grad_(False)
+
+
+def _on(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    for batch in batches:
+        yield Batch(
+            batch.images.to(device, memory_format=torch.channels_last),
+            batch.masks.to(device),
+            batch.labels.to(device),
+            batch.image_ids,
+            batch.roles,
+        )
+
+
+def _finish(step: Step, cost: Cost) -> None:
+    from safetensors.torch import save_file
+
+    from pipeline.artifacts import atomic_path
+
+    with atomic_path(step.folder / "method_state.safetensors") as temporary:
+        save_file({k: v.detach().cpu().contiguous() for k, v in step.method.state().items()}, temporary)
+    write_cost(step.folder / "cost.json", cost.record(step.iterations * step.phase.batch_size, "images"))
+    save_model(step.folder / "model.safetensors", step.model, step.about)
+    resume.drop_state(step.folder / ".resume")

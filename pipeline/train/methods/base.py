@@ -1,0 +1,142 @@
+"""The base class of every method, and what a step tells it.
+
+A method is one file beside this one: a frozen dataclass of settings and a class with hooks. Every hook
+has a neutral default, so plain fine-tuning is an empty class. The engine owns backward, precision,
+clipping, logging and resume, and never asks which method it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from pipeline.train.losses import cross_entropy
+from pipeline.train.models.network import Output, SegmentationModel
+from pipeline.train.resize import upsample
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """Facts of a step. Channels 0..n_old-1 are the teacher's, n_old..n_total-1 are new."""
+
+    dataset: str
+    task: str
+    step: int
+    classes_per_step: tuple[int, ...]
+    epochs: int
+    seed: int
+
+    @property
+    def n_total(self) -> int:
+        """Outputs after this step, background included."""
+        return sum(self.classes_per_step)
+
+    @property
+    def n_new(self) -> int:
+        """Outputs added by this step."""
+        return self.classes_per_step[-1]
+
+    @property
+    def n_old(self) -> int:
+        """Outputs of the previous model; 0 at step 0."""
+        return self.n_total - self.n_new
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch. images (B, 3, H, W) normalised; masks (B, H, W) channel ids or 255; labels (B, N-1) in
+    channel order without background; image_ids and roles (`dataset`, `web`, `replay`) of length B.
+    """
+
+    images: Tensor
+    masks: Tensor
+    labels: Tensor
+    image_ids: tuple[str, ...]
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Forward:
+    """All that a loss may use. `teacher` is None at step 0 and for methods that need none."""
+
+    batch: Batch
+    student: Output
+    teacher: Output | None
+    epoch: int
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """A method without settings."""
+
+
+class Method:
+    """Hooks of a method (ciss_methods.md 10). Subclass, set `name`, override what differs."""
+
+    name: ClassVar[str] = ""
+    recipe: ClassVar[Literal["ce", "bce", "ssul"]] = "ce"
+    """Which base step (step 0) the method starts from; methods with the same recipe share it."""
+    supervision: ClassVar[Literal["pixel", "image"]] = "pixel"
+    """Pixel masks of the new classes, or image-level labels only."""
+    label_rule: ClassVar[Literal["plop", "mib", "wilson"]] = "plop"
+    """How raw ids become training labels (datasets.tasks.label_map)."""
+    needs_teacher: ClassVar[bool] = True
+    all_labels: bool = False
+    """Whether image-level labels name old classes too, beside the new ones."""
+    Settings: ClassVar[type] = NoSettings
+
+    def __init__(self, settings: Any, info: StepInfo) -> None:
+        self.settings = settings
+        self.info = info
+
+    def attach(self, model: SegmentationModel) -> nn.Module | None:
+        """Return extra modules that train beside the model and are thrown away after the step."""
+        return None
+
+    def init_classifier(self, model: SegmentationModel) -> None:
+        """Initialise the newest classifier; the default keeps the framework's random initialisation."""
+
+    def param_groups(
+        self, model: SegmentationModel, extra: nn.Module | None, lr: float, lr_head: float
+    ) -> list[dict[str, Any]]:
+        """Return optimiser groups; the default gives head and classifiers lr * lr_head."""
+        groups: list[dict[str, Any]] = [
+            {"params": list(model.body.parameters()), "lr": lr},
+            {"params": [*model.head.parameters(), *model.classifiers.parameters()], "lr": lr * lr_head},
+        ]
+        if extra is not None:
+            groups.append({"params": list(extra.parameters()), "lr": lr * lr_head})
+        return groups
+
+    def train_mode(self, model: SegmentationModel) -> None:
+        """Put the model in training mode; override to freeze parts."""
+        model.train()
+
+    def calibrate(self, batches: Iterable[Batch], teacher: SegmentationModel) -> None:
+        """See one pass of the training data before the first epoch (entropy thresholds)."""
+
+    def losses(self, forward: Forward) -> dict[str, Tensor]:
+        """Return named, already weighted scalar terms; the default is cross-entropy on the masks."""
+        logits = upsample(forward.student.logits, forward.batch.masks.shape[-2:])
+        return {"ce": cross_entropy(logits, forward.batch.masks)}
+
+    def observe(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
+        """See the gradients of the losses, before the penalty's (importance statistics)."""
+
+    def penalty(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Tensor | None:
+        """Return a weighted penalty on the parameters, or None."""
+        return None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a resumed step and the next step need, beside weights."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor], resumed: bool) -> None:
+        """Take back `state()`: of this very step if `resumed`, of the previous step otherwise."""
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Return the label map (B, H, W) in channel ids of logits (B, N, H, W)."""
+        return logits.argmax(dim=1)

@@ -1,0 +1,129 @@
+"""WILSON (CVPR 2022): incremental segmentation from image-level labels through a localizer.
+
+web_wilss.md 4.2-4.11 has every formula. All losses work at feature resolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.train import weak
+from pipeline.train.losses import feature_mse
+from pipeline.train.methods import Forward, Method, StepInfo, register
+from pipeline.train.models.network import SegmentationModel
+from pipeline.train.models.small_cnn import norm_act
+
+
+@dataclass(frozen=True)
+class WilsonSettings:
+    """Defaults are those of the released scripts (web_wilss.md 4.12, 7.3)."""
+
+    alpha: float = 0.5
+    """Mix of hard and soft localizer output in the targets; 0.5 in the paper (eq. 9), 0.9 in the COCO script."""
+    pseudo_epoch: int = 5
+    """First epoch with l_SSS and l_SEG (option pseudo_ep)."""
+    lr_localizer: float = 0.01
+    """Learning rate of the localizer (option lr_pseudo)."""
+    encoder_weight: float = 1.0
+    """Weight of encoder distillation (option loss_de)."""
+    segmentation_weight: float = 1.0
+    """Weight of l_SEG (option l_seg)."""
+    pooling: str = "ngwp"
+    """Pooling of the classification loss: ngwp, att or mean (option cam)."""
+    affinity: bool = True
+    """Refine the localizer's masks by PAMR (option affinity)."""
+    background_mix: float = -1.0
+    """Background target: -1 takes the minimum of old and localizer score, else their mix (option icarl_bkg)."""
+    all_labels: bool = False
+    """Classification loss over every known class in the labels, not the new ones alone (paper's figure)."""
+    localizer_width: int = 96
+    """Channels of the localizer; the released code uses 256 on 2048-channel features."""
+
+
+class Localizer(nn.Sequential):
+    """Two 3x3 convolutions and a classifier on the body's features (web_wilss.md 3.7)."""
+
+    def __init__(self, channels: int, n_classes: int, width: int = 256) -> None:
+        super().__init__(
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            norm_act(width),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            norm_act(width),
+            nn.Conv2d(width, n_classes, 1),
+        )
+
+
+@register
+class Wilson(Method):
+    """l_CLS + l_LOC + l_ENC, and from epoch `pseudo_epoch` on also l_SSS + l_SEG (web_wilss.md 4.2)."""
+
+    name = "wilson"
+    recipe = "bce"
+    supervision = "image"
+    label_rule = "wilson"
+    Settings = WilsonSettings
+
+    def __init__(self, settings: Any, info: StepInfo) -> None:
+        super().__init__(settings, info)
+        self.all_labels = settings.all_labels
+        self.localizer: nn.Module | None = None
+
+    def attach(self, model: SegmentationModel) -> nn.Module:
+        """Return a fresh localizer; it is re-initialised at every step."""
+        self.localizer = Localizer(int(model.body.channels), self.info.n_total, self.settings.localizer_width)
+        return self.localizer
+
+    def param_groups(
+        self, model: SegmentationModel, extra: nn.Module | None, lr: float, lr_head: float
+    ) -> list[dict[str, Any]]:
+        """Return the four groups of web_wilss.md 7.1."""
+        groups = super().param_groups(model, None, lr, lr_head)
+        assert extra is not None
+        return [*groups, {"params": list(extra.parameters()), "lr": self.settings.lr_localizer}]
+
+    def losses(self, forward: Forward) -> dict[str, Tensor]:
+        """Return the terms of the weak step."""
+        teacher, student, batch = forward.teacher, forward.student, forward.batch
+        assert teacher is not None and self.localizer is not None
+        localized_eval, localized = self._localize(student.body)
+        old = teacher.logits.float()
+        labels = batch.labels if self.settings.all_labels else batch.labels[:, -self.info.n_new :]
+        terms = {
+            "cls": weak.classification_loss(localized, labels, pooling=self.settings.pooling),
+            "loc": weak.localization_prior(localized, old),
+            "enc": self.settings.encoder_weight * feature_mse(student.body, teacher.body),
+        }
+        if forward.epoch >= self.settings.pseudo_epoch:
+            terms.update(self._pseudo_losses(forward, localized_eval, localized, old))
+        return terms
+
+    def _localize(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        # The reference takes pseudo-labels from an evaluation pass and gradients from a training pass.
+        assert self.localizer is not None
+        self.localizer.eval()
+        with torch.no_grad():
+            steady: Tensor = self.localizer(features).float()
+        self.localizer.train()
+        return steady, self.localizer(features).float()
+
+    def _pseudo_losses(
+        self, forward: Forward, localized_eval: Tensor, localized: Tensor, old: Tensor
+    ) -> dict[str, Tensor]:
+        labels = forward.batch.labels
+        with torch.no_grad():
+            masks = localized_eval.softmax(dim=1)
+            if self.settings.affinity:
+                masks = weak.pamr(weak.denormalise(forward.batch.images), masks)
+            pseudo = weak.hard_pseudo_mask(weak.keep_labelled(masks, labels))
+            mix = None if self.settings.background_mix < 0 else self.settings.background_mix
+            targets = weak.soft_targets(localized_eval, old, labels, alpha=self.settings.alpha, background_mix=mix)
+            weights = weak.image_weights(localized_eval, labels, self.info.n_new, alpha=self.settings.alpha)
+        segmentation = weak.segmentation_loss(forward.student.logits.float(), targets, weights)
+        return {
+            "sss": weak.self_supervised_loss(localized, pseudo, labels),
+            "seg": self.settings.segmentation_weight * segmentation,
+        }

@@ -1,0 +1,65 @@
+"""Sampling that alternates new-class and replay images (web_wilss.md 5.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Literal
+
+import numpy as np
+
+
+class InterleaveSampler:
+    """Indices of two sets in turn: W of the first, W of the second (shifted by n_first), and so on.
+
+    Each set is read by its own permutation, drawn again when exhausted. The list ends after one pass of
+    the larger set (`length="larger"`, the reference) or of the first (`"first"`), is padded by its beginning
+    and dealt to W = world_size processes, so that every process strictly alternates. Order depends on
+    (seed, epoch) alone; `len` is the number of indices yielded.
+    """
+
+    def __init__(
+        self,
+        n_first: int,
+        n_second: int,
+        world_size: int = 1,
+        rank: int = 0,
+        shuffle: bool = True,
+        seed: int = 0,
+        length: Literal["larger", "first"] = "larger",
+    ) -> None:
+        if min(n_first, n_second) < 1:
+            raise ValueError(f"both sets need images, got {n_first} and {n_second}")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must be in 0..{world_size - 1}, got {rank}")
+        self.sizes, self.world_size, self.rank = (n_first, n_second), world_size, rank
+        self.shuffle, self.seed, self.epoch = shuffle, seed, 0
+        driving = max(n_first, n_second) if length == "larger" else n_first
+        self.rounds = -(-driving // world_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; every process must choose the same."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return 4 * self.world_size * -(-self.rounds // 2) // self.world_size
+
+    def global_order(self) -> list[int]:
+        """Return the unpadded list of all processes, 2 * world_size * rounds indices."""
+        streams = [self._stream(which) for which in (0, 1)]
+        turns = ([next(stream) for _ in range(self.world_size)] for _ in range(self.rounds) for stream in streams)
+        return list(chain.from_iterable(turns))
+
+    def __iter__(self) -> Iterator[int]:
+        order = self.global_order()
+        total = len(self) * self.world_size
+        while len(order) < total:
+            order += order[: total - len(order)]
+        return iter(order[self.rank :: self.world_size])
+
+    def _stream(self, which: int) -> Iterator[int]:
+        size, shift = self.sizes[which], which * self.sizes[0]
+        rng = np.random.default_rng((self.seed, self.epoch, which))
+        while True:
+            chosen = rng.permutation(size) if self.shuffle else np.arange(size)
+            yield from (int(index) + shift for index in chosen)

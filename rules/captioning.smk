@@ -1,0 +1,87 @@
+rule caption_dataset:
+    input:
+        paths.pool_protocol(0),
+    output:
+        paths.captions("dataset"),
+    params:
+        settings=work.settings("captioning.captioner"),
+        version=work.version("captioning"),
+    threads: 2
+    log:
+        f"logs/{paths.web()}/captions/dataset.log",
+    shell:
+        "python -m pipeline.captioning caption --protocol {input} --settings {params.settings:q}"
+        " --out {output} 2> {log}"
+
+
+rule caption:
+    input:
+        tar=paths.shard("{shard}", "tar"),
+        table=paths.shard("{shard}", "parquet"),
+    output:
+        paths.captions("{shard}"),
+    params:
+        settings=work.settings("captioning.captioner"),
+        version=work.version("captioning"),
+    threads: 2
+    log:
+        f"logs/{paths.web()}/captions/{{shard}}.log",
+    shell:
+        "python -m pipeline.captioning caption --shard-tar {input.tar} --shard {input.table}"
+        " --settings {params.settings:q} --out {output} 2> {log}"
+
+
+rule nouns:
+    input:
+        paths.captions("{name}"),
+    output:
+        paths.nouns("{name}"),
+    params:
+        settings=work.settings("captioning.nouns"),
+        version=work.version("captioning"),
+    log:
+        f"logs/{paths.web()}/nouns/{{name}}.log",
+    shell:
+        "python -m pipeline.captioning nouns --captions {input} --settings {params.settings:q}"
+        " --out {output} 2> {log}"
+
+
+rule noun_filter:
+    input:
+        manifest=paths.manifest("step{step}"),
+        captions=lambda w: [paths.captions(s) for s in work.shards(f"step{w.step}")],
+        nouns=lambda w: [paths.nouns(s) for s in work.shards(f"step{w.step}")],
+        protocol=paths.protocol("{step}"),
+    output:
+        paths.selection("{step}", "noun_filter"),
+    params:
+        settings=work.settings("captioning.noun_filter"),
+        version=work.version("captioning"),
+    log:
+        f"logs/{paths.results}/selection/step{{step}}/noun_filter.log",
+    shell:
+        "python -m pipeline.captioning filter --role new --manifest {input.manifest}"
+        " --captions {input.captions} --nouns {input.nouns} --protocol {input.protocol}"
+        " --settings {params.settings:q} --out {output} 2> {log}"
+
+
+rule noun_filter_replay:
+    input:
+        manifest=paths.manifest("replay{step}"),
+        captions=lambda w: [paths.captions(s) for s in work.shards(f"replay{w.step}")],
+        nouns=lambda w: [paths.nouns(s) for s in work.shards(f"replay{w.step}")],
+        source_captions=paths.captions("dataset"),
+        source_nouns=paths.nouns("dataset"),
+        protocol=paths.protocol("{step}"),
+    output:
+        paths.selection("{step}", "noun_filter_replay"),
+    params:
+        settings=work.settings("captioning.noun_filter"),
+        version=work.version("captioning"),
+    log:
+        f"logs/{paths.results}/selection/step{{step}}/noun_filter_replay.log",
+    shell:
+        "python -m pipeline.captioning filter --role replay --manifest {input.manifest}"
+        " --captions {input.captions} --nouns {input.nouns} --source-captions {input.source_captions}"
+        " --source-nouns {input.source_nouns} --protocol {input.protocol}"
+        " --settings {params.settings:q} --out {output} 2> {log}"

@@ -1,0 +1,53 @@
+rule plan:
+    input:
+        protocol=lambda wildcards: paths.pool_protocol(work.plan_step(wildcards.plan)),
+        base=paths.pool_protocol(0),
+        captions=lambda wildcards: work.plan_captions(wildcards.plan),
+    output:
+        paths.queries("{plan}"),
+    params:
+        settings=work.settings("crawl_ingest"),
+        version=work.version("crawl_ingest"),
+        captions=lambda wildcards: work.plan_options(wildcards.plan),
+    log:
+        f"logs/{paths.web()}/queries/{{plan}}.log",
+    shell:
+        "python -m pipeline.crawl_ingest plan --plan {wildcards.plan} --protocol {input.protocol}"
+        " {params.captions} --settings {params.settings:q} --out {output} 2> {log}"
+
+
+rule ingest:
+    input:
+        queries=paths.queries("{plan}"),
+        protocol=paths.pool_protocol(0),
+        site=work.site(),
+    output:
+        tar=paths.shard("{plan}-{number}", "tar"),
+        table=paths.shard("{plan}-{number}", "parquet"),
+        stats=paths.shard("{plan}-{number}", "stats.json"),
+    params:
+        settings=work.settings("crawl_ingest"),
+        version=work.version("crawl_ingest"),
+        around=work.around_crawl(),
+    log:
+        f"logs/{paths.web()}/shards/{{plan}}-{{number}}.log",
+    shell:
+        "{params.around} python -m pipeline.crawl_ingest ingest --queries {input.queries}"
+        " --shard {wildcards.plan}-{wildcards.number} --protocol {input.protocol}"
+        " --settings {params.settings:q} --out {output.tar} 2> {log}"
+
+
+rule merge:
+    input:
+        queries=paths.queries("{plan}"),
+        shards=lambda wildcards: [paths.shard(s, "parquet") for s in work.shards(wildcards.plan)],
+    output:
+        paths.manifest("{plan}"),
+    params:
+        settings=work.settings("crawl_ingest"),
+        version=work.version("crawl_ingest"),
+    log:
+        f"logs/{paths.web()}/manifests/{{plan}}.log",
+    shell:
+        "python -m pipeline.crawl_ingest merge --queries {input.queries} --shards {input.shards}"
+        " --settings {params.settings:q} --out {output} 2> {log}"

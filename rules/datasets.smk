@@ -1,0 +1,35 @@
+if work.config.datasets.name == "minivoc":
+
+    rule minivoc:
+        output:
+            paths.dataset_classes(),
+        params:
+            settings=work.settings("datasets"),
+            version=work.version("miniweb"),
+        log:
+            "logs/minivoc.log",
+        shell:
+            "python -m pipeline.miniweb minivoc --settings {params.settings:q} 2> {log}"
+
+
+rule protocol:
+    input:
+        ancient(paths.dataset_classes()),
+    output:
+        paths.protocol("{step}"),
+    params:
+        settings=work.settings("datasets"),
+        version=work.version("datasets"),
+    log:
+        f"logs/{paths.results}/protocol/step{{step}}.log",
+    shell:
+        "python -m pipeline.datasets protocol --step {wildcards.step} --settings {params.settings:q}"
+        " --out {output} 2> {log}"
+
+
+# The pool's own copy: what is shared between experiments must not depend on one of them.
+use rule protocol as pool_protocol with:
+    output:
+        paths.pool_protocol("{step}"),
+    log:
+        f"logs/{paths.web()}/protocol/step{{step}}.log",

@@ -1,0 +1,41 @@
+rule fit_discriminator:
+    input:
+        protocol=paths.protocol(0),
+        manifest=paths.manifest("base"),
+        shards=[paths.shard(s, "tar") for s in work.shards("base")],
+    output:
+        model=paths.fourier("discriminator.safetensors"),
+        metrics=paths.fourier("metrics.json"),
+    params:
+        settings=work.settings("fourier_filter.discriminator"),
+        version=work.version("fourier_filter"),
+        shards=f"{paths.web()}/shards",
+    threads: 2
+    log:
+        f"logs/{paths.results}/fourier.log",
+    shell:
+        "python -m pipeline.fourier_filter fit --protocol {input.protocol} --manifest {input.manifest}"
+        " --shards-dir {params.shards} --settings {params.settings:q}"
+        " --out-model {output.model} --out-metrics {output.metrics} 2> {log}"
+
+
+rule select_images:
+    input:
+        manifest=paths.manifest("step{step}"),
+        shards=lambda w: [paths.shard(s, "tar") for s in work.shards(f"step{w.step}")],
+        nouns=paths.selection("{step}", "noun_filter"),
+        model=paths.fourier("discriminator.safetensors"),
+    output:
+        fourier=paths.selection("{step}", "fourier"),
+        selection=paths.selection("{step}", "new_classes"),
+    params:
+        settings=work.settings("fourier_filter.selection"),
+        version=work.version("fourier_filter"),
+        shards=f"{paths.web()}/shards",
+    threads: 2
+    log:
+        f"logs/{paths.results}/selection/step{{step}}/fourier.log",
+    shell:
+        "python -m pipeline.fourier_filter select --manifest {input.manifest} --noun-filter {input.nouns}"
+        " --shards-dir {params.shards} --model {input.model} --settings {params.settings:q}"
+        " --out-fourier {output.fourier} --out-selection {output.selection} 2> {log}"

@@ -1,0 +1,61 @@
+rule select_replay:
+    input:
+        nouns=paths.selection("{step}", "noun_filter_replay"),
+        manifest=paths.manifest("replay{step}"),
+    output:
+        paths.selection("{step}", "replay"),
+    params:
+        settings=work.settings("pseudolabel"),
+        version=work.version("pseudolabel"),
+        shards=f"{paths.web()}/shards",
+    log:
+        f"logs/{paths.results}/selection/step{{step}}/replay.log",
+    shell:
+        "python -m pipeline.pseudolabel select-replay --noun-filter {input.nouns}"
+        " --manifest {input.manifest} --shards-dir {params.shards} --settings {params.settings:q}"
+        " --out {output} 2> {log}"
+
+
+rule pseudolabel:
+    input:
+        replay=paths.selection("{step}", "replay"),
+        model=lambda w: work.previous(w.run, w.seed, w.step, "model.safetensors"),
+    output:
+        folder=directory(paths.step("{run}", "{seed}", "{step}", "pseudolabels")),
+        table=paths.step("{run}", "{seed}", "{step}", "pseudolabels.parquet"),
+    params:
+        settings=work.settings("pseudolabel"),
+        version=work.version("pseudolabel"),
+    threads: 2
+    log:
+        f"logs/{paths.step('{run}', '{seed}', '{step}', 'pseudolabels.log')}",
+    shell:
+        "python -m pipeline.pseudolabel label --model {input.model} --replay {input.replay}"
+        " --settings {params.settings:q} --out-dir {output.folder} --out {output.table} 2> {log}"
+
+
+rule train_list_base:
+    input:
+        paths.protocol(0),
+    output:
+        paths.base("{recipe}", "{seed}", "train_list.parquet"),
+    params:
+        version=work.version("pseudolabel"),
+    log:
+        f"logs/{paths.base('{recipe}', '{seed}', 'train_list.log')}",
+    shell:
+        "python -m pipeline.pseudolabel list --protocol {input} --out {output} 2> {log}"
+
+
+rule train_list:
+    input:
+        unpack(lambda w: work.list_inputs(w.run, w.seed, w.step)),
+    output:
+        paths.step("{run}", "{seed}", "{step}", "train_list.parquet"),
+    params:
+        sources=lambda w: work.list_options(w.run, w.seed, w.step),
+        version=work.version("pseudolabel"),
+    log:
+        f"logs/{paths.step('{run}', '{seed}', '{step}', 'train_list.log')}",
+    shell:
+        "python -m pipeline.pseudolabel list {params.sources} --out {output} 2> {log}"

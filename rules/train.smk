@@ -1,0 +1,53 @@
+rule train_base:
+    input:
+        protocol=paths.protocol(0),
+        list=paths.base("{recipe}", "{seed}", "train_list.parquet"),
+    output:
+        multiext(
+            paths.base("{recipe}", "{seed}", ""),
+            "model.safetensors",
+            "method_state.safetensors",
+            "config.yaml",
+            "log.csv",
+            "cost.json",
+        ),
+    params:
+        settings=work.base_settings(),
+        version=work.version("train"),
+        folder=lambda w: paths.base(w.recipe, w.seed, ""),
+    threads: work.config.train.threads
+    log:
+        f"logs/{paths.base('{recipe}', '{seed}', 'train.log')}",
+    shell:
+        "python -m pipeline.train base --recipe {wildcards.recipe} --seed {wildcards.seed}"
+        " --protocol {input.protocol} --train-list {input.list} --settings {params.settings:q}"
+        " --out {params.folder} 2> {log}"
+
+
+rule train_step:
+    input:
+        protocol=paths.protocol("{step}"),
+        list=paths.step("{run}", "{seed}", "{step}", "train_list.parquet"),
+        model=lambda w: work.previous(w.run, w.seed, w.step, "model.safetensors"),
+        state=lambda w: work.previous(w.run, w.seed, w.step, "method_state.safetensors"),
+    output:
+        multiext(
+            paths.step("{run}", "{seed}", "{step}", ""),
+            "model.safetensors",
+            "method_state.safetensors",
+            "config.yaml",
+            "log.csv",
+            "cost.json",
+        ),
+    params:
+        settings=lambda w: work.run_settings(w.run),
+        method=lambda w: work.run(w.run).method,
+        version=work.version("train"),
+        folder=lambda w: paths.step(w.run, w.seed, w.step, ""),
+    threads: work.config.train.threads
+    log:
+        f"logs/{paths.step('{run}', '{seed}', '{step}', 'train.log')}",
+    shell:
+        "python -m pipeline.train step --method {params.method} --seed {wildcards.seed}"
+        " --protocol {input.protocol} --train-list {input.list} --previous {input.model}"
+        " --previous-state {input.state} --settings {params.settings:q} --out {params.folder} 2> {log}"
