@@ -142,7 +142,7 @@ class NounFilter(Section):
     similarity: Literal["embedding", "wordnet", "wordnet_hypernyms"] = "embedding"
     threshold: float = Field(0.6, ge=-1, le=1)
     nouns: int = Field(2, ge=1)
-    require_vocabulary: bool = True
+    replay_rule: Literal["paper", "classes"] = "paper"
 
 
 class Captioning(Section):
@@ -199,8 +199,6 @@ class Phase(Section):
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(24, ge=1)
     lr: float = Field(0.01, gt=0)
-    lr_head: float = Field(1.0, gt=0)
-    schedule: Literal["poly", "warmup"] = "poly"
     iterations: int = Field(0, ge=0)
 
 
@@ -208,14 +206,14 @@ class Train(Section):
     """The engine: backbone, precision, and the optimisation of base and incremental steps."""
 
     backbone: str = "small_cnn"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
     threads: int = Field(2, ge=1)
     workers: int = Field(0, ge=0)
-    base: Phase = Phase(epochs=30, batch_size=24, lr=0.05)
-    step: Phase = Phase(epochs=40, batch_size=24, lr=0.005, lr_head=10.0, schedule="warmup")
+    base: Phase = Phase(epochs=30, batch_size=24, lr=0.05, iterations=800)
+    step: Phase = Phase(epochs=40, batch_size=24, lr=0.005, iterations=400)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
-    checkpoint_every: int = Field(100, ge=1)
+    checkpoint_every: int = Field(50, ge=1)
     tensorboard: bool = True
 
 

@@ -19,7 +19,7 @@ from pipeline.train.data import BatchSource
 from pipeline.train.methods import Batch, Forward, Method
 from pipeline.train.models import SegmentationModel, save_model
 from pipeline.train.runlog import RunLog
-from pipeline.train.schedules import poly, warmup_poly
+from pipeline.train.schedules import warmup_poly
 
 
 class DivergedError(ValueError):
@@ -147,18 +147,15 @@ def _check_finite(
 
 
 def _set_rates(step: Step, optimizer: torch.optim.Optimizer, iteration: int) -> None:
-    factor = poly(iteration, step.iterations)
-    if step.phase.schedule == "warmup":
-        pseudo_epoch = getattr(step.method.settings, "pseudo_epoch", 0)
-        first = -(-pseudo_epoch * step.iterations // step.phase.epochs)
-        factor = warmup_poly(iteration, step.iterations, first)
+    first = -(-step.method.constant_epochs() * step.iterations // step.phase.epochs)
+    factor = warmup_poly(iteration, step.iterations, first)
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
 
 
 def _optimizer(step: Step, extra: nn.Module | None) -> torch.optim.Optimizer:
     # Weight decay acts on every parameter, norms and biases included (web_wilss.md 7.1).
-    groups = step.method.param_groups(step.model, extra, step.phase.lr, step.phase.lr_head)
+    groups = step.method.param_groups(step.model, extra, step.phase.lr)
     for group in groups:
         group["initial_lr"] = group["lr"]
     return torch.optim.SGD(

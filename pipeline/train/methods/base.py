@@ -99,17 +99,14 @@ class Method:
     def init_classifier(self, model: SegmentationModel) -> None:
         """Initialise the newest classifier; the default keeps the framework's random initialisation."""
 
-    def param_groups(
-        self, model: SegmentationModel, extra: nn.Module | None, lr: float, lr_head: float
-    ) -> list[dict[str, Any]]:
-        """Return optimiser groups; the default gives head and classifiers lr * lr_head."""
-        groups: list[dict[str, Any]] = [
-            {"params": list(model.body.parameters()), "lr": lr},
-            {"params": [*model.head.parameters(), *model.classifiers.parameters()], "lr": lr * lr_head},
-        ]
-        if extra is not None:
-            groups.append({"params": list(extra.parameters()), "lr": lr * lr_head})
-        return groups
+    def param_groups(self, model: SegmentationModel, extra: nn.Module | None, lr: float) -> list[dict[str, Any]]:
+        """Return optimiser groups with their learning rates; the default trains everything at `lr`."""
+        parameters = [*model.parameters(), *([] if extra is None else extra.parameters())]
+        return [{"params": parameters, "lr": lr}]
+
+    def constant_epochs(self) -> int:
+        """Return for how many epochs the learning rate stays constant before it decays."""
+        return 0
 
     def train_mode(self, model: SegmentationModel) -> None:
         """Put the model in training mode; override to freeze parts."""

@@ -26,6 +26,8 @@ class WilsonSettings:
     """Mix of hard and soft localizer output in the targets; 0.5 in the paper (eq. 9), 0.9 in the COCO script."""
     pseudo_epoch: int = 5
     """First epoch with l_SSS and l_SEG (option pseudo_ep)."""
+    lr_head: float = 10.0
+    """Learning rate of head and classifiers as a multiple of the encoder's (option lr_head)."""
     lr_localizer: float = 0.01
     """Learning rate of the localizer (option lr_pseudo)."""
     encoder_weight: float = 1.0
@@ -77,13 +79,19 @@ class Wilson(Method):
         self.localizer = Localizer(int(model.body.channels), self.info.n_total, self.settings.localizer_width)
         return self.localizer
 
-    def param_groups(
-        self, model: SegmentationModel, extra: nn.Module | None, lr: float, lr_head: float
-    ) -> list[dict[str, Any]]:
-        """Return the four groups of web_wilss.md 7.1."""
-        groups = super().param_groups(model, None, lr, lr_head)
+    def param_groups(self, model: SegmentationModel, extra: nn.Module | None, lr: float) -> list[dict[str, Any]]:
+        """Return the groups of web_wilss.md 7.1: encoder, head and classifiers, localizer."""
         assert extra is not None
-        return [*groups, {"params": list(extra.parameters()), "lr": self.settings.lr_localizer}]
+        decoder = [*model.head.parameters(), *model.classifiers.parameters()]
+        return [
+            {"params": list(model.body.parameters()), "lr": lr},
+            {"params": decoder, "lr": lr * self.settings.lr_head},
+            {"params": list(extra.parameters()), "lr": self.settings.lr_localizer},
+        ]
+
+    def constant_epochs(self) -> int:
+        """Return the epochs before l_SSS and l_SEG start (schedule `warmup`, web_wilss.md 7.2)."""
+        return int(self.settings.pseudo_epoch)
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return the terms of the weak step."""

@@ -1,0 +1,83 @@
+"""The released WordNet score and a score over the identity of hypernyms (web_wilss.md 6.3)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.captioning.wordnet.reader import Entry, WordNetFiles, base_forms, read_table
+
+TABLE = Path(__file__).with_name("nouns.tsv")
+DEPTHS = 20
+"""Longest hypernym path of WordNet 3.0 in nodes; the released code recounts it at every call."""
+ENVIRONMENT = "WNSEARCHDIR"
+
+
+class WordNetSimilarity:
+    """Cosine of hypernym vectors of first senses.
+
+    `identity=False` is the released score: a histogram of hypernym depths, which forgets what the
+    hypernyms are, and NaN for unknown words. `identity=True` keeps the hypernyms apart and gives 0 instead.
+    An installed WordNet is used if the environment variable WNSEARCHDIR names its folder.
+    """
+
+    def __init__(self, identity: bool) -> None:
+        self.identity = identity
+
+    def scores(self, words: Sequence[str], targets: Sequence[str]) -> NDArray[np.float32]:
+        """Return (words, targets) scores; NaN where either word has no vector and identity is off."""
+        out = np.zeros((len(words), len(targets)), np.float32)
+        for i, word in enumerate(words):
+            for j, target in enumerate(targets):
+                out[i, j] = self.score(word, target)
+        return out
+
+    def score(self, first: str, second: str) -> float:
+        """Return the score of two words."""
+        return _score(first, second, self.identity)
+
+
+@lru_cache(maxsize=200_000)
+def _score(first: str, second: str, identity: bool) -> float:
+    a, b = (_vector(word, identity) for word in (first, second))
+    norm = np.sqrt(sum(v * v for v in a.values()) * sum(v * v for v in b.values()))
+    if norm == 0:
+        return 0.0 if identity else float("nan")
+    return float(sum(value * b.get(key, 0.0) for key, value in a.items()) / norm)
+
+
+@lru_cache(maxsize=50_000)
+def _vector(word: str, identity: bool) -> dict[int, float]:
+    entry = lookup(word)
+    if entry is None:
+        return {}
+    if identity:
+        return {synset: 0.05 * depth for synset, depth in (*entry.own, *entry.hypernyms, *entry.instance)}
+    vector: dict[int, float] = {}
+    for _, depth in entry.hypernyms:
+        vector[depth] = vector.get(depth, 0.0) + 0.05 * depth
+    return vector
+
+
+def lookup(word: str) -> Entry | None:
+    """Return the first noun sense of a word, lemmatised; None if it is unknown."""
+    directory = os.environ.get(ENVIRONMENT)
+    if directory:
+        return _installed(directory).first_sense(word)
+    table = _shipped()
+    return next((table[form] for form in base_forms(word) if form in table), None)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict[str, Entry]:
+    return read_table(TABLE)
+
+
+@lru_cache(maxsize=2)
+def _installed(directory: str) -> WordNetFiles:
+    return WordNetFiles(Path(directory))

@@ -1,0 +1,185 @@
+"""How good the filters were, measured against the mini web's truth, which nothing else reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.artifacts import (
+    FOURIER,
+    MANIFEST,
+    NEW_CLASSES,
+    NOUN_FILTER,
+    REPLAY,
+    TRUTH,
+    Layout,
+    read_json,
+    read_table,
+)
+from pipeline.config import Config
+
+Row = dict[str, Any]
+
+
+def filter_section(config: Config, steps: int) -> Row:
+    """Return funnel counts, refusals, filter quality and discriminator figures of all steps."""
+    paths = Layout.of(config)
+    replay = any(run.replay for run in config.experiment.runs)
+    manifests = {plan: read_table(paths.manifest(plan), MANIFEST) for plan in plans(steps, replay)}
+    truth = read_truth(paths)
+    metrics = read_json(paths.fourier("metrics.json"))
+    return {
+        "funnel": _funnel(paths, steps, manifests, replay),
+        "refusals": _refusals(manifests),
+        "quality": _quality(paths, steps, manifests, truth) if truth else [],
+        "by_filter": _by_filter(paths, steps, manifests, truth) if truth else [],
+        "style": _style_auroc(metrics, manifests["base"], truth) if truth else [],
+        "metrics": metrics,
+        "ceiling": _ceiling(manifests["base"], truth) if truth else None,
+    }
+
+
+def plans(steps: int, replay: bool) -> list[str]:
+    """Return the names of all query plans of an experiment."""
+    names = ["base", *(f"step{step}" for step in range(1, steps + 1))]
+    return names + [f"replay{step}" for step in range(1, steps + 1)] if replay else names
+
+
+def read_truth(paths: Layout) -> dict[str, Row]:
+    """Return the truth by address; empty where the web was not the mini web."""
+    if not Path(paths.truth()).exists():
+        return {}
+    return {row["url"]: row for row in read_table(paths.truth(), TRUTH)}
+
+
+def _funnel(paths: Layout, steps: int, manifests: dict[str, list[Row]], replay: bool) -> list[Row]:
+    rows = []
+    for plan, table in manifests.items():
+        kept = sum(row["status"] == "kept" for row in table)
+        rows.append({"plan": plan, "stages": [("addresses found", len(table)), ("downloaded and distinct", kept)]})
+    for step in range(1, steps + 1):
+        nouns = read_table(paths.selection(step, "noun_filter"), NOUN_FILTER)
+        fourier = read_table(paths.selection(step, "fourier"), FOURIER)
+        chosen = read_table(paths.selection(step, "new_classes"), NEW_CLASSES)
+        stages = next(row["stages"] for row in rows if row["plan"] == f"step{step}")
+        stages.append(("pass the noun filter", sum(row["kept"] for row in nouns)))
+        stages.append(("score above 0 (Fourier)", sum(row["score"] > 0 for row in fourier)))
+        stages.append(("kept by both", sum(r["kept"] and r["filters"] == "both" for r in chosen)))
+        if replay:
+            judged = read_table(paths.selection(step, "noun_filter_replay"), NOUN_FILTER)
+            replayed = read_table(paths.selection(step, "replay"), REPLAY)
+            stages = next(row["stages"] for row in rows if row["plan"] == f"replay{step}")
+            stages.append(("pass the noun filter", sum(row["kept"] for row in judged)))
+            stages.append(("kept within the budget", sum(row["kept"] for row in replayed)))
+    for row in rows:
+        top = max(count for _, count in row["stages"]) or 1
+        row["stages"] = [(name, count, 100 * count / top) for name, count in row["stages"]]
+    return rows
+
+
+def _refusals(manifests: dict[str, list[Row]]) -> list[tuple[str, str, int]]:
+    counts = Counter((row["status"], row["reason"]) for table in manifests.values() for row in table if row["reason"])
+    return sorted(((status, reason, n) for (status, reason), n in counts.items()), key=lambda item: -item[2])
+
+
+def _candidates(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
+    rows = []
+    for step in range(1, steps + 1):
+        urls = {r["image_id"]: r["url"] for r in manifests[f"step{step}"] if r["status"] == "kept"}
+        for row in read_table(paths.selection(step, "new_classes"), NEW_CLASSES):
+            known = truth.get(urls[row["image_id"]])
+            if known is not None:
+                rows.append(
+                    {
+                        **row,
+                        "right": row["class_id"] in known["class_ids"],
+                        "in_domain": known["style"] == "photo",
+                    }
+                )
+    return rows
+
+
+def _quality(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
+    """Share of right-class and in-domain images among the candidates and among what each filter pair kept."""
+    rows = _candidates(paths, steps, manifests, truth)
+    groups: list[tuple[str, list[Row]]] = [("all candidates", [r for r in rows if r["filters"] == "none"])]
+    titles = {
+        "none": "first in search order", "noun": "noun filter", "fourier": "Fourier filter", "both": "both filters"
+    }  # fmt: skip
+    for filters, title in titles.items():
+        groups.append((title, [r for r in rows if r["filters"] == filters and r["kept"]]))
+    return [
+        {
+            "name": name,
+            "images": len(group),
+            "right": _share(group, lambda r: r["right"]),
+            "in_domain": _share(group, lambda r: r["in_domain"]),
+            "useful": _share(group, lambda r: r["right"] and r["in_domain"]),
+        }
+        for name, group in groups
+    ]
+
+
+def _by_filter(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
+    """Precision, recall and F1 of each filter as a classifier of all candidates, budget aside."""
+    rows = [r for r in _candidates(paths, steps, manifests, truth) if r["filters"] == "both"]
+    noun = [not r["reason"].startswith("noun:") for r in rows]
+    fourier = [r["fourier_score"] > 0 for r in rows]
+    return [
+        {"name": "noun filter finds the class", **_scores(noun, [r["right"] for r in rows])},
+        {"name": "Fourier filter finds the domain", **_scores(fourier, [r["in_domain"] for r in rows])},
+    ]
+
+
+def _scores(chosen: Sequence[bool], truth: Sequence[bool]) -> Row:
+    hits = sum(c and t for c, t in zip(chosen, truth, strict=True))
+    precision = 100 * hits / max(1, sum(chosen))
+    recall = 100 * hits / max(1, sum(truth))
+    return {
+        "base_rate": 100 * sum(truth) / max(1, len(truth)),
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / max(1e-9, precision + recall),
+    }
+
+
+def _style_auroc(metrics: Row, manifest: list[Row], truth: dict[str, Row]) -> list[Row]:
+    """AUROC on held-out base classes: data set against off-style web, in-domain web against off-style web, raw."""
+    from pipeline.fourier_filter.training import auroc
+
+    styles = {r["image_id"]: truth[r["url"]]["style"] for r in manifest if r["url"] in truth}
+    titles = {
+        "fourier": "spectrum, network", "pixel": "pixels, same network (control)",
+        "radial_profile": "radial profile, logistic regression",
+    }  # fmt: skip
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in titles}
+    for part in metrics["held_out"]["scores"]:
+        off = np.array([s for image, s in part["web"].items() if styles.get(image, "photo") != "photo"])
+        photo = np.array([s for image, s in part["web"].items() if styles.get(image) == "photo"])
+        dataset, every = np.array(part["dataset"]), np.array(list(part["web"].values()))
+        found[part["features"]].append((auroc(dataset, off), auroc(photo, off), auroc(dataset, every)))
+    return [
+        {
+            "name": titles[name],
+            "dataset_off": float(np.mean([v[0] for v in values])),
+            "photo_off": float(np.mean([v[1] for v in values])),
+            "raw": float(np.mean([v[2] for v in values])),
+        }
+        for name, values in found.items()
+        if values
+    ]
+
+
+def _ceiling(manifest: list[Row], truth: dict[str, Row]) -> float:
+    """Best possible AUROC of data set against all web images if in-domain web images cannot be told apart."""
+    kept = [truth[r["url"]]["style"] for r in manifest if r["status"] == "kept" and r["url"] in truth]
+    off = sum(style != "photo" for style in kept) / max(1, len(kept))
+    return off + (1 - off) / 2
+
+
+def _share(rows: Sequence[Row], test: Callable[[Row], bool]) -> float:
+    return 100 * sum(map(test, rows)) / max(1, len(rows))

@@ -1,0 +1,110 @@
+"""Scores of all candidates of a step, and who is kept under each combination of filters."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.artifacts import FOURIER, MANIFEST, NEW_CLASSES, NOUN_FILTER, read_table, write_table
+from pipeline.config import Selection
+from pipeline.fourier_filter.discriminator import Discriminator
+from pipeline.fourier_filter.pictures import load_all
+from pipeline.fourier_filter.selection import reason_for, select
+
+Row = dict[str, Any]
+FILTERS = ("none", "noun", "fourier", "both")
+
+
+def select_images(
+    manifest: Path, noun_filter: Path, shards: Path, model: Path, settings: Selection, out_fourier: Path, out: Path
+) -> None:
+    """Write fourier.parquet (every candidate's score) and new_classes.parquet.
+
+    The latter has a row per candidate and combination of filters: none takes the first `budget` of a class in
+    search order, noun the first that pass the noun filter, fourier the best by score, both the best by score
+    among those that pass the noun filter. Without the noun filter an image's label is its queried class.
+    """
+    torch.set_num_threads(2)
+    rows = [row for row in read_table(manifest, MANIFEST) if row["status"] == "kept"]
+    nouns = {row["image_id"]: row for row in read_table(noun_filter, NOUN_FILTER)}
+    uris = [f"{shards}/{row['shard']}.tar::{row['image_id']}.jpg" for row in rows]
+    discriminator = Discriminator.load(model)
+    scores = discriminator.scores(load_all(uris, discriminator.settings.resize, "candidates")).tolist()
+    candidates = [
+        {**row, "score": score, "uri": uri, "noun": nouns[row["image_id"]]}
+        for row, score, uri in zip(rows, scores, uris, strict=True)
+    ]
+    by_class = defaultdict(list)
+    for candidate in candidates:
+        by_class[candidate["class_ids"][0]].append(candidate)
+    fourier, chosen = [], []
+    for class_id in sorted(by_class):
+        group = sorted(by_class[class_id], key=lambda c: (c["rank"], c["image_id"]))
+        fourier += _fourier_rows(class_id, group, settings)
+        for filters in FILTERS:
+            chosen += _selection_rows(class_id, group, filters, settings)
+    write_table(out_fourier, fourier, FOURIER, provenance=settings.model_dump())
+    write_table(out, chosen, NEW_CLASSES, provenance=settings.model_dump())
+
+
+def _fourier_rows(class_id: int, group: Sequence[Row], settings: Selection) -> list[Row]:
+    kept = set(_choose(group, list(range(len(group))), True, settings))
+    rows = []
+    for index, candidate in enumerate(group):
+        p = 1 / (1 + math.exp(-max(-60.0, min(60.0, candidate["score"]))))
+        rows.append(
+            {
+                "image_id": candidate["image_id"],
+                "class_id": class_id,
+                "p_dataset": p,
+                "p_web": 1 - p,
+                "score": candidate["score"],
+                "threshold": 0.0,
+                "kept": index in kept,
+                "reason": reason_for(candidate["score"], index in kept),
+            }
+        )
+    return rows
+
+
+def _selection_rows(class_id: int, group: Sequence[Row], filters: str, settings: Selection) -> list[Row]:
+    by_noun = filters in ("noun", "both")
+    by_score = filters in ("fourier", "both")
+    eligible = [i for i, c in enumerate(group) if c["noun"]["kept"] or not by_noun]
+    kept = set(_choose(group, eligible, by_score, settings))
+    rows = []
+    for index, candidate in enumerate(group):
+        if index not in eligible:
+            reason = f"noun:{candidate['noun']['reason']}"
+        elif by_score:
+            reason = reason_for(candidate["score"], index in kept)
+        else:
+            reason = "" if index in kept else "over_budget"
+        rows.append(
+            {
+                "image_id": candidate["image_id"],
+                "class_id": class_id,
+                "filters": filters,
+                "labels": candidate["noun"]["labels"] if by_noun else [class_id],
+                "image": candidate["uri"],
+                "rank": candidate["rank"],
+                "noun_score": candidate["noun"]["score"],
+                "fourier_score": candidate["score"],
+                "kept": index in kept,
+                "reason": reason,
+            }
+        )
+    return rows
+
+
+def _choose(group: Sequence[Row], eligible: Sequence[int], by_score: bool, settings: Selection) -> list[int]:
+    if not by_score:
+        return list(eligible[: settings.budget])
+    scores = [group[i]["score"] for i in eligible]
+    names = [group[i]["image_id"] for i in eligible]
+    return [eligible[i] for i in select(scores, settings.budget, settings.rule, names)]

@@ -1,0 +1,60 @@
+"""`python -m pipeline.pseudolabel select-replay|label|list`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipeline.cli import add_settings, read_settings, run_cli
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.pseudolabel", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    replay = commands.add_parser("select-replay", help="choose replay images among the caption queries' results")
+    replay.add_argument("--noun-filter", type=Path, required=True)
+    replay.add_argument("--manifest", type=Path, required=True)
+    replay.add_argument("--shards-dir", type=Path, required=True)
+    replay.set_defaults(run=_replay)
+    label = commands.add_parser("label", help="label replay images with the model of the step before")
+    label.add_argument("--model", type=Path, required=True)
+    label.add_argument("--replay", type=Path, required=True)
+    label.add_argument("--out-dir", type=Path, required=True, help="folder of the label images")
+    label.set_defaults(run=_label)
+    listing = commands.add_parser("list", help="write the training list of a step")
+    listing.add_argument("--protocol", type=Path, required=True)
+    listing.add_argument("--selection", type=Path, help="new_classes.parquet, to train on web images")
+    listing.add_argument("--filters", default="both", choices=["none", "noun", "fourier", "both"])
+    listing.add_argument("--pseudolabels", type=Path, help="pseudolabels.parquet, to replay")
+    listing.set_defaults(run=_list)
+    for command in (replay, label, listing):
+        command.add_argument("--out", type=Path, required=True)
+        add_settings(command)
+    return run_cli(parser, argv)
+
+
+def _replay(arguments: argparse.Namespace) -> None:
+    from pipeline.pseudolabel.replay import select_replay
+
+    settings = read_settings(arguments).pseudolabel
+    select_replay(arguments.noun_filter, arguments.manifest, arguments.shards_dir, settings, arguments.out)
+
+
+def _label(arguments: argparse.Namespace) -> None:
+    from pipeline.pseudolabel.label import pseudolabel
+
+    settings = read_settings(arguments).pseudolabel
+    pseudolabel(arguments.model, arguments.replay, settings, arguments.out_dir, arguments.out)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from pipeline.pseudolabel.listing import write_train_list
+
+    write_train_list(
+        arguments.protocol, arguments.out, arguments.selection, arguments.filters, arguments.pseudolabels
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,51 @@
+"""Check W39 of web_wilss.md: WordNet scores of 6.3, from the shipped table."""
+
+import math
+
+import pytest
+
+from pipeline.captioning.wordnet import WordNetSimilarity
+
+RELEASED = {
+    ("jetliner", "airplane"): 0.769615, ("plane", "airplane"): 1, ("couch", "sofa"): 1,
+    ("motorcycle", "motorbike"): 0.896065, ("kitten", "cat"): 0.560220, ("puppy", "dog"): 0.908007,
+    ("dog", "table"): 0.194013, ("car", "cat"): 0.743707, ("field", "airplane"): 0.486172,
+    ("clock", "monitor"): 0.993338, ("painting", "person"): 0.609187, ("building", "airplane"): 0.377964,
+    ("dining_table", "table"): 0.383482, ("tv_monitor", "monitor"): 0.845026, ("man", "person"): 0.473371,
+    ("woman", "person"): 0.473371, ("egret", "bird"): 0.560220, ("bird", "chair"): 1, ("bus", "train"): 1,
+    ("bottle", "bus"): 1, ("boat", "monitor"): 0.993338,
+}  # fmt: skip
+IDENTITY = {
+    ("man", "person"): 0.607988, ("egret", "bird"): 0.589903, ("jetliner", "airplane"): 0.786019,
+    ("couch", "sofa"): 1, ("dog", "table"): 0, ("bird", "chair"): 0.049123, ("car", "cat"): 0.021013,
+    ("bus", "train"): 0.686275, ("cat", "dog"): 0.600135, ("puppy", "dog"): 0.830653, ("kitten", "cat"): 0.188355,
+}  # fmt: skip
+CLASSES = [
+    "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "table", "dog", "horse",
+    "motorbike", "person", "plant", "sheep", "sofa", "train", "monitor",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pair", "expected"), RELEASED.items(), ids=lambda value: str(value))
+def test_W39_released_score(pair: tuple[str, str], expected: float) -> None:
+    assert WordNetSimilarity(identity=False).score(*pair) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("pair", "expected"), IDENTITY.items(), ids=lambda value: str(value))
+def test_W39_score_over_identity(pair: tuple[str, str], expected: float) -> None:
+    assert WordNetSimilarity(identity=True).score(*pair) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("word", ["bg", "xyzzy", "entity", "decker", "motor_bike", "potted_plant"])
+def test_W39_words_without_a_vector_are_nan(word: str) -> None:
+    assert math.isnan(WordNetSimilarity(identity=False).score(word, "dog"))
+    assert not WordNetSimilarity(identity=False).scores([word], ["dog"])[0, 0] > 0.6
+    if word != "entity":
+        assert WordNetSimilarity(identity=True).score(word, "dog") == 0
+
+
+def test_W39_class_pairs_above_the_threshold() -> None:
+    upper = [(a, b) for i, a in enumerate(CLASSES) for b in CLASSES[i + 1 :]]
+    released, identity = WordNetSimilarity(False), WordNetSimilarity(True)
+    assert sum(released.score(*pair) > 0.6 for pair in upper) == 106
+    assert sum(round(identity.score(*pair), 3) >= 0.6 for pair in upper) == 5
