@@ -1,3 +1,5 @@
+import re
+
 from snakemake.utils import min_version
 
 from pipeline.config import ConfigError
@@ -21,7 +23,7 @@ wildcard_constraints:
     seed=r"\d+",
     plan=r"base|step\d+|replay\d+",
     shard=r"(base|step\d+|replay\d+)-\d{5}",
-    run="|".join(work.runs),
+    run="|".join(map(re.escape, work.runs)),
     recipe="|".join(work.recipes()),
 
 

@@ -12,7 +12,11 @@ from pipeline.config import Config, load_config
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add `--config` and `--settings` to a (sub)parser."""
     parser.add_argument(
-        "--config", action="append", default=[], metavar="FILE", help="YAML of settings; repeat to layer files"
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML of settings; repeat to layer files",
     )
     parser.add_argument("--settings", metavar="JSON", help="sections laid over the files, as JSON")
 

@@ -11,7 +11,12 @@ class Progress:
     """Prints `label: 120/500 images, 63.1/s, 6 s left` at most every `interval` seconds."""
 
     def __init__(
-        self, label: str, total: int, unit: str = "images", interval: float = 2.0, stream: TextIO | None = None
+        self,
+        label: str,
+        total: int,
+        unit: str = "images",
+        interval: float = 2.0,
+        stream: TextIO | None = None,
     ) -> None:
         self.label, self.total, self.unit, self.interval = label, total, unit, interval
         self.stream = stream or sys.stderr

@@ -56,15 +56,11 @@ def filter_nouns(
     goals = [_goals(role, row, names, source, settings) for row in rows]
     words = [texts.nouns.get(row["image_id"], [])[: settings.nouns] for row in rows]
     best = _best(similarity, words, goals)
-    table = [
-        _decide(role, row, texts, known, found, settings) for row, found in zip(rows, best, strict=True)
-    ]
+    table = [_decide(role, row, texts, known, found, settings) for row, found in zip(rows, best, strict=True)]
     write_table(out, table, NOUN_FILTER, provenance=settings.model_dump())
 
 
-def _goals(
-    role: str, row: Row, names: dict[int, str], source: Texts | None, settings: NounFilter
-) -> list[str]:
+def _goals(role: str, row: Row, names: dict[int, str], source: Texts | None, settings: NounFilter) -> list[str]:
     if role == "replay" and settings.replay_rule == "paper":
         assert source is not None
         return source.nouns.get(row["source_image_id"], [])[: settings.nouns]

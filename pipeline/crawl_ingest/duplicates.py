@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 
 class HashIndex:
@@ -16,7 +17,7 @@ class HashIndex:
         self.bits = bits
         n_bands = bits + 1
         edges = [round(64 * i / n_bands) for i in range(n_bands + 1)]
-        self._bands = [(low, (1 << (high - low)) - 1) for low, high in zip(edges, edges[1:], strict=False)]
+        self._bands = [(low, (1 << (high - low)) - 1) for low, high in pairwise(edges)]
         self._tables: list[dict[int, list[int]]] = [defaultdict(list) for _ in self._bands]
 
     def add(self, phash: str) -> None:

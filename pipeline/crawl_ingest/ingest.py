@@ -53,9 +53,7 @@ def _policy(settings: CrawlIngest) -> str:
     return hashlib.sha256(json.dumps(limits, sort_keys=True).encode()).hexdigest()[:12]
 
 
-async def _crawl(
-    queries: Sequence[Row], plan: str, settings: CrawlIngest, state: PoolState, shard: str
-) -> list[Row]:
+async def _crawl(queries: Sequence[Row], plan: str, settings: CrawlIngest, state: PoolState, shard: str) -> list[Row]:
     async with Downloader(settings) as downloader:
         limit = query_limit(plan, settings)
         gate = asyncio.Semaphore(settings.connections_per_host)
@@ -106,9 +104,7 @@ async def _download(downloader: Downloader, url: str, settings: CrawlIngest, sta
     try:
         image = accept(fetched.body, settings)
     except IntakeError as error:
-        outcome = Outcome(
-            url, error.reason, fetched.final_url, fetched.status, bytes=len(fetched.body), fetched_at=now
-        )
+        outcome = Outcome(url, error.reason, fetched.final_url, fetched.status, bytes=len(fetched.body), fetched_at=now)
         state.finish(outcome)
         return outcome
     outcome = Outcome(
@@ -128,9 +124,7 @@ def _evaluation_hashes(protocol: Path, settings: CrawlIngest) -> HashIndex:
     return index
 
 
-def _decide(
-    candidates: Sequence[Row], state: PoolState, settings: CrawlIngest, evaluation: HashIndex
-) -> list[Row]:
+def _decide(candidates: Sequence[Row], state: PoolState, settings: CrawlIngest, evaluation: HashIndex) -> list[Row]:
     # Duplicates are decided after all downloads, in query order and rank, so that arrival does not matter.
     urls: set[str] = set()
     ids: set[str] = set()

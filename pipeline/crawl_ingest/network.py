@@ -44,9 +44,7 @@ class OverridingResolver(AbstractResolver):
         """Return the addresses of a host; the port of an override replaces the URL's."""
         for pattern, (address, mapped) in self._overrides.items():
             if fnmatch.fnmatch(host, pattern):
-                return [
-                    ResolveResult(hostname=host, host=address, port=mapped, family=family, proto=0, flags=0)
-                ]
+                return [ResolveResult(hostname=host, host=address, port=mapped, family=family, proto=0, flags=0)]
         return await self._normal.resolve(host, port, family)
 
     async def close(self) -> None:

@@ -53,9 +53,7 @@ def _class_queries(facts: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _caption_queries(
-    facts: dict[str, Any], captions: Sequence[dict[str, Any]], budget: int
-) -> list[dict[str, Any]]:
+def _caption_queries(facts: dict[str, Any], captions: Sequence[dict[str, Any]], budget: int) -> list[dict[str, Any]]:
     labels = {row["id"]: row["labels"] for row in facts["train"]}
     known = set(facts["classes_per_step"][0])
     by_class: dict[int, list[dict[str, Any]]] = defaultdict(list)

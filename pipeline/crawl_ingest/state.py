@@ -84,5 +84,3 @@ class PoolState:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
-
-

@@ -42,9 +42,7 @@ def order(dataset: str, task: str, step: int) -> list[int]:
     return [class_id for classes in steps[: step + 1] for class_id in classes]
 
 
-def select_images(
-    presence: NDArray[np.bool_], dataset: str, task: str, step: int, setting: str
-) -> NDArray[np.int64]:
+def select_images(presence: NDArray[np.bool_], dataset: str, task: str, step: int, setting: str) -> NDArray[np.int64]:
     """Return the positions of the images of a step, ascending.
 
     presence: bool (images, classes), column j = class id j + 1. `overlap`: the image shows a class of the

@@ -88,9 +88,7 @@ def _spread(total: int, count: int) -> Sequence[int]:
     return [round(i * total / count) for i in range(count)] if count else []
 
 
-def _report(
-    matrix: ConfusionMatrix, protocol: dict[str, Any], previous: dict[str, Any] | None
-) -> dict[str, Any]:
+def _report(matrix: ConfusionMatrix, protocol: dict[str, Any], previous: dict[str, Any] | None) -> dict[str, Any]:
     order, step = protocol["order"], protocol["step"]
     n_new = len(protocol["classes_per_step"][step])
     n_total = len(order)

@@ -75,7 +75,7 @@ def _dataset(facts: Row, known: set[int], settings: Settings) -> Domain:
 
 
 def _web(rows: Sequence[Row], shards: Path, facts: Row, settings: Settings) -> Domain:
-    available = defaultdict(int)
+    available: dict[int, int] = defaultdict(int)
     for row in facts["train"]:
         for class_id in row["labels"]:
             available[class_id] += 1
@@ -114,7 +114,14 @@ def _held_out(dataset: Domain, web: Domain, known: set[int], settings: Settings)
         for name, (a, b) in values.items():
             results[name].append(auroc(a, b))
             scored = {image: round(float(score), 4) for image, score in zip(names, b, strict=True)}
-            kept.append({"features": name, "repeat": repeat, "dataset": [round(float(v), 4) for v in a], "web": scored})
+            kept.append(
+                {
+                    "features": name,
+                    "repeat": repeat,
+                    "dataset": [round(float(v), 4) for v in a],
+                    "web": scored,
+                }
+            )
     means = {
         name: {"mean": float(np.mean(values)) if values else None, "repeats": values}
         for name, values in results.items()

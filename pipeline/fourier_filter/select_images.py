@@ -21,7 +21,13 @@ FILTERS = ("none", "noun", "fourier", "both")
 
 
 def select_images(
-    manifest: Path, noun_filter: Path, shards: Path, model: Path, settings: Selection, out_fourier: Path, out: Path
+    manifest: Path,
+    noun_filter: Path,
+    shards: Path,
+    model: Path,
+    settings: Selection,
+    out_fourier: Path,
+    out: Path,
 ) -> None:
     """Write fourier.parquet (every candidate's score) and new_classes.parquet.
 

@@ -103,7 +103,6 @@ def _calibrate(model: Discriminator, dataset: Tensor, web: Tensor) -> None:
     # Both domains weigh the same, as in training, whatever their numbers.
     a, b = model.scores(dataset).clone(), model.scores(web).clone()
     best = min(
-        (float(F.softplus(-a / t).mean() + F.softplus(b / t).mean()), t)
-        for t in torch.logspace(-1, 1.5, 60).tolist()
+        (float(F.softplus(-a / t).mean() + F.softplus(b / t).mean()), t) for t in torch.logspace(-1, 1.5, 60).tolist()
     )
     model.get_buffer("temperature").fill_(best[1])

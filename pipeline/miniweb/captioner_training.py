@@ -1,7 +1,7 @@
 """Training of the tiny captioner: a small image-to-text transformer in the transformers library's own format.
 
-Swin encoder, TrOCR decoder, joined as a VisionEncoderDecoderModel and loaded like any hub model. It learns from drawn scenes whose seeds never
-occur in MiniVOC or on the mini web.
+Swin encoder, TrOCR decoder, joined as a VisionEncoderDecoderModel and loaded like any hub model. It learns from
+drawn scenes whose seeds never occur in MiniVOC or on the mini web.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _tokenizer() -> Any:
     from transformers import PreTrainedTokenizerFast
 
     rng = np.random.default_rng((_TAG, 9))
-    words = set("a an the view of and with near next to person standing".split())
+    words = set(["a", "an", "the", "view", "of", "and", "with", "near", "next", "to", "person", "standing"])
     for class_id in range(1, 21):
         for _ in range(60):
             scene = _Shown((class_id, class_id % 20 + 1), _SETTINGS[int(rng.integers(len(_SETTINGS)))])
@@ -191,12 +191,12 @@ def _optimise(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
-        progress.update(len(part), note=f"caption loss {float(told.detach()):.3f}, class loss {float(named.detach()):.3f}")
+        progress.update(
+            len(part), note=f"caption loss {float(told.detach()):.3f}, class loss {float(named.detach()):.3f}"
+        )
 
 
-def _batches(
-    samples: Sequence[Sample], seed: int, epochs: int
-) -> Iterator[tuple[list[Sample], np.random.Generator]]:
+def _batches(samples: Sequence[Sample], seed: int, epochs: int) -> Iterator[tuple[list[Sample], np.random.Generator]]:
     for epoch in range(epochs):
         rng = np.random.default_rng((_TAG, seed, 2, epoch))
         order = rng.permutation(len(samples))

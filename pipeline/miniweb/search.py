@@ -8,7 +8,30 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-_STOP = frozenset("a an the of in on at to and with next near by is are under front plain wall clear".split())
+_STOP = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "in",
+        "on",
+        "at",
+        "to",
+        "and",
+        "with",
+        "next",
+        "near",
+        "by",
+        "is",
+        "are",
+        "under",
+        "front",
+        "plain",
+        "wall",
+        "clear",
+    ]
+)
 _SAME = {
     "airplane": "aeroplane", "plane": "aeroplane", "jet": "aeroplane", "bike": "bicycle", "sailboat": "boat",
     "kitten": "cat", "puppy": "dog", "motorcycle": "motorbike", "man": "person", "woman": "person",

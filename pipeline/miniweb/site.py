@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def build_site(root: Path, settings: MiniWeb, protocols: Sequence[Path]) -> None
     copies are planted.
     """
     base, new, evaluation = _facts(protocols)
-    plans = list(_plan(settings, base, new, evaluation))
+    plans = _plant_missing(list(_plan(settings, base, new, evaluation)), settings)
     progress = Progress("mini web", len(plans))
     entries, truths = [], []
     with atomic_dir(root) as folder:
@@ -92,9 +92,7 @@ def _facts(protocols: Sequence[Path]) -> tuple[list[int], list[int], list[str]]:
     return base, new, [row["image"] for row in loaded[0]["val"]]
 
 
-def _plan(
-    settings: MiniWeb, base: Sequence[int], new: Sequence[int], evaluation: Sequence[str]
-) -> Iterator[Plan]:
+def _plan(settings: MiniWeb, base: Sequence[int], new: Sequence[int], evaluation: Sequence[str]) -> Iterator[Plan]:
     rng = np.random.default_rng((_TAG, settings.seed))
     wanted = [("new", c, settings.images_per_new_class) for c in new]
     wanted += [("base", c, settings.images_per_base_class) for c in base]
@@ -118,6 +116,16 @@ def _plan(
             else:
                 yield Plan(number, kind, class_id, copy_of=source, near=bool(rng.random() < 0.5))
             number += 1
+
+
+def _plant_missing(plans: list[Plan], settings: MiniWeb) -> list[Plan]:
+    # A small site or a small share of faults would leave kinds out; every kind must be met once.
+    present = {plan.fault for plan in plans}
+    missing = [fault for fault in LISTED_ONCE if fault not in present] if settings.faults else []
+    free = [p.number for p in plans if not p.fault and p.copy_of < 0 and not p.evaluation]
+    chosen = np.random.default_rng((_TAG, settings.seed, 3)).permutation(free)
+    planted = {int(number): fault for number, fault in zip(chosen, missing, strict=False)}
+    return [replace(plan, fault=planted.get(plan.number, plan.fault)) for plan in plans]
 
 
 def _make(folder: Path, seed: int, plans: Sequence[Plan], plan: Plan) -> tuple[Entry, dict[str, Any]]:
@@ -157,8 +165,8 @@ def _make(folder: Path, seed: int, plans: Sequence[Plan], plan: Plan) -> tuple[E
 
 def _content(seed: int, plan: Plan, origin: Plan) -> tuple[bytes, str, list[int], bool, tuple[int, int]]:
     if plan.evaluation:
-        with Image.open(plan.evaluation) as image:
-            copied = image.convert("RGB").resize((round(image.width * 1.2), round(image.height * 1.2)))
+        with Image.open(plan.evaluation) as stored:
+            copied = stored.convert("RGB").resize((round(stored.width * 1.2), round(stored.height * 1.2)))
         return _jpeg(copied, 90), CLASS_NAMES[plan.query_class], [], True, copied.size
     # A copy draws its original again: the same generator gives the same picture.
     rng = np.random.default_rng((_TAG, seed, 2, origin.number))

@@ -1,4 +1,4 @@
-"""Replay selection, pseudo-labels of the previous model, and training lists. `python -m pipeline.pseudolabel --help`."""
+"""Replay selection, pseudo-labels and training lists. `python -m pipeline.pseudolabel --help`."""
 
 from __future__ import annotations
 

@@ -51,9 +51,7 @@ def _label(arguments: argparse.Namespace) -> None:
 def _list(arguments: argparse.Namespace) -> None:
     from pipeline.pseudolabel.listing import write_train_list
 
-    write_train_list(
-        arguments.protocol, arguments.out, arguments.selection, arguments.filters, arguments.pseudolabels
-    )
+    write_train_list(arguments.protocol, arguments.out, arguments.selection, arguments.filters, arguments.pseudolabels)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,7 @@ def _base(arguments: argparse.Namespace) -> None:
 
     config = read_settings(arguments)
     train_step(
-        assemble_base(
-            config, arguments.recipe, arguments.seed, arguments.protocol, arguments.train_list, arguments.out
-        )
+        assemble_base(config, arguments.recipe, arguments.seed, arguments.protocol, arguments.train_list, arguments.out)
     )
 
 
@@ -49,7 +47,13 @@ def _step(arguments: argparse.Namespace) -> None:
     previous = Previous(arguments.previous, arguments.previous_state)
     train_step(
         assemble_step(
-            config, arguments.method, arguments.seed, arguments.protocol, arguments.train_list, previous, arguments.out
+            config,
+            arguments.method,
+            arguments.seed,
+            arguments.protocol,
+            arguments.train_list,
+            previous,
+            arguments.out,
         )
     )
 

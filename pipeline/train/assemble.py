@@ -32,9 +32,7 @@ class Previous:
     state: Path | None = None
 
 
-def assemble_base(
-    config: Config, recipe: str, seed: int, protocol_path: Path, list_path: Path, folder: Path
-) -> Step:
+def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, list_path: Path, folder: Path) -> Step:
     """Return step 0 of a recipe. Raises ValueError for anything that does not fit."""
     protocol = _protocol(protocol_path, base=True)
     cls = get_recipe(recipe)
@@ -46,7 +44,13 @@ def assemble_base(
 
 
 def assemble_step(
-    config: Config, method_name: str, seed: int, protocol_path: Path, list_path: Path, previous: Previous, folder: Path
+    config: Config,
+    method_name: str,
+    seed: int,
+    protocol_path: Path,
+    list_path: Path,
+    previous: Previous,
+    folder: Path,
 ) -> Step:
     """Return an incremental step of a method. Raises ValueError for anything that does not fit."""
     protocol = _protocol(protocol_path, base=False)
@@ -69,7 +73,11 @@ def assemble_step(
     method.init_classifier(model)
     if previous.state is not None:
         method.load_state(load_file(previous.state), resumed=False)
-    inputs = {"previous": _sha256(previous.model), "method": method_name, "settings": dataclasses.asdict(settings)}
+    inputs = {
+        "previous": _sha256(previous.model),
+        "method": method_name,
+        "settings": dataclasses.asdict(settings),
+    }
     kept = teacher if cls.needs_teacher else None
     return _step(config, config.train.step, method, model, kept, protocol, list_path, folder, inputs)
 

@@ -39,7 +39,12 @@ class BatchSource:
                 "lower batch_size or raise the selection budget"
             )
         self.dataset = TrainListDataset(
-            [*first, *replay], protocol, datasets, rule=method.label_rule, seed=self.seed, all_labels=method.all_labels
+            [*first, *replay],
+            protocol,
+            datasets,
+            rule=method.label_rule,
+            seed=self.seed,
+            all_labels=method.all_labels,
         )
         self._sizes = (len(first), len(replay))
         self.batches_per_epoch = len(self._order(0)) // self.batch_size

@@ -89,9 +89,7 @@ def _begin(step: Step, extra: nn.Module | None, optimizer: torch.optim.Optimizer
     return int(facts["iteration"]), Cost(facts["cost"])
 
 
-def _save(
-    step: Step, extra: nn.Module | None, optimizer: torch.optim.Optimizer, iteration: int, cost: Cost
-) -> None:
+def _save(step: Step, extra: nn.Module | None, optimizer: torch.optim.Optimizer, iteration: int, cost: Cost) -> None:
     facts = {
         "fingerprint": step.fingerprint,
         "iteration": iteration,
@@ -132,9 +130,7 @@ def _teach(step: Step, batch: Batch) -> Any:
         return step.teacher(batch.images)
 
 
-def _check_finite(
-    step: Step, batch: Batch, terms: Mapping[str, Tensor], total: Tensor, iteration: int
-) -> None:
+def _check_finite(step: Step, batch: Batch, terms: Mapping[str, Tensor], total: Tensor, iteration: int) -> None:
     if bool(torch.isfinite(total)):
         return
     shown = ", ".join(f"{name} {float(term.detach()):.4g}" for name, term in terms.items())
@@ -159,7 +155,11 @@ def _optimizer(step: Step, extra: nn.Module | None) -> torch.optim.Optimizer:
     for group in groups:
         group["initial_lr"] = group["lr"]
     return torch.optim.SGD(
-        groups, lr=step.phase.lr, momentum=step.train.momentum, nesterov=True, weight_decay=step.train.weight_decay
+        groups,
+        lr=step.phase.lr,
+        momentum=step.train.momentum,
+        nesterov=True,
+        weight_decay=step.train.weight_decay,
     )
 
 

@@ -25,9 +25,7 @@ def reduce_pixels(values: Tensor, target: Tensor, ignore_index: int, reduction: 
     return values.sum() / (target != ignore_index).sum().clamp(min=1)
 
 
-def cross_entropy(
-    logits: Tensor, target: Tensor, ignore_index: int = 255, reduction: Reduction = "mean_all"
-) -> Tensor:
+def cross_entropy(logits: Tensor, target: Tensor, ignore_index: int = 255, reduction: Reduction = "mean_all") -> Tensor:
     """Return softmax cross-entropy (CE of ciss_methods.md 4.0)."""
     values = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction="none")
     return reduce_pixels(values, target, ignore_index, reduction)
@@ -41,9 +39,7 @@ def one_hot(target: Tensor, n_classes: int, ignore_index: int, dtype: torch.dtyp
     return hot * (target != ignore_index).unsqueeze(1)
 
 
-def summed_bce(
-    logits: Tensor, target: Tensor, ignore_index: int = 255, reduction: Reduction = "mean_all"
-) -> Tensor:
+def summed_bce(logits: Tensor, target: Tensor, ignore_index: int = 255, reduction: Reduction = "mean_all") -> Tensor:
     """Return binary cross-entropy of sigmoid outputs summed over channels (web_wilss.md 4.1, BCE_sum)."""
     hot = one_hot(target, logits.shape[1], ignore_index, logits.dtype)
     values = F.binary_cross_entropy_with_logits(logits, hot, reduction="none").sum(dim=1)

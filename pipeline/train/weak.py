@@ -164,7 +164,11 @@ def combine_targets(mixed: Tensor, teacher: Tensor, background_mix: float | None
 
 
 def soft_targets(
-    localizer: Tensor, teacher: Tensor, labels: Tensor, alpha: float = 0.5, background_mix: float | None = None
+    localizer: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    alpha: float = 0.5,
+    background_mix: float | None = None,
 ) -> Tensor:
     """Return the soft targets (B, N, h, w) of the segmentation network (4.9)."""
     return combine_targets(mixed_mask(localizer, labels, alpha), teacher, background_mix)

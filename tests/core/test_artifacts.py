@@ -41,7 +41,11 @@ def test_other_schema_names_the_columns(tmp_path: Path) -> None:
 
 def test_same_names_other_types(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    write_table(path, [{"image_id": "a", "nouns": "x"}], pa.schema([("image_id", pa.string()), ("nouns", pa.string())]))
+    write_table(
+        path,
+        [{"image_id": "a", "nouns": "x"}],
+        pa.schema([("image_id", pa.string()), ("nouns", pa.string())]),
+    )
     with pytest.raises(ArtifactError, match="other types"):
         read_table(path, NOUNS)
 

@@ -28,7 +28,10 @@ def test_every_experiment_is_valid(file: Path) -> None:
         ({"trian": {}}, "unknown key `trian`; did you mean `train`?"),
         ({"train": {"base": {"epoch": 3}}}, "unknown key `train.base.epoch`; did you mean `epochs`?"),
         ({"experiment": {"runs": [{"methd": "ft"}]}}, "did you mean `method`?"),
-        ({"datasets": {"setting": "overlapped"}}, "`datasets.setting`.*'overlap' or 'disjoint'.*'overlapped'"),
+        (
+            {"datasets": {"setting": "overlapped"}},
+            "`datasets.setting`.*'overlap' or 'disjoint'.*'overlapped'",
+        ),
         ({"train": {"base": {"epochs": 0}}}, "`train.base.epochs`.*greater than or equal to 1; got 0"),
         ({"experiment": {"seeds": [1, 1]}}, r"seeds must be distinct and not empty, got \[1, 1\]"),
         ({"experiment": {"runs": [{"method": "ft"}, {"method": "ft"}]}}, r"runs \['ft'\] appear twice"),
@@ -49,7 +52,8 @@ def test_files_layer_from_left_to_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "not valid YAML"), ("- 1\n", "must hold a mapping"), (None, "does not exist")]
+    ("text", "message"),
+    [("a: [", "not valid YAML"), ("- 1\n", "must hold a mapping"), (None, "does not exist")],
 )
 def test_unreadable_file_is_named(tmp_path: Path, text: str | None, message: str) -> None:
     path = tmp_path / "bad.yaml"

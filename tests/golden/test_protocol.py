@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.datasets.tasks import canonical_task, classes_per_step, label_map, order, select_images, select_labels
+from pipeline.datasets.tasks import (
+    canonical_task,
+    classes_per_step,
+    label_map,
+    order,
+    select_images,
+    select_labels,
+)
 from pipeline.datasets.transforms import crop_box, eval_geometry
 
 RAW = [[0, 3, 0, 0], [0, 3, 16, 0], [0, 16, 20, 0], [0, 20, 0, 0], [0, 17, 255, 0], [0, 2, 5, 0]]
@@ -83,14 +90,25 @@ def test_A6_ade() -> None:
     assert select_images(table, "ade", "100-10", 1, "disjoint").tolist() == [0]
     train = mapped([rows[0], rows[1], rows[3]], "ade", "100-10", 1, "train", "plop")
     assert train == [[0, 101, 0, 0], [0, 101, 0, 0], [110, 0, 0, 0]]
-    assert mapped(rows, "ade", "100-10", 1, "test", "plop") == [[0, 101, 5, 0], [0, 101, 0, 0], [7, 8, 0, 0], [110, 0, 1, 0]]
+    assert mapped(rows, "ade", "100-10", 1, "test", "plop") == [
+        [0, 101, 5, 0],
+        [0, 101, 0, 0],
+        [7, 8, 0, 0],
+        [110, 0, 1, 0],
+    ]
     expected = [[255, 101, 5, 255], [255, 101, 255, 255], [7, 8, 255, 255], [110, 255, 1, 255]]
     assert mapped(rows, "ade", "100-10", 1, "test", "mib") == expected
 
 
 def test_A11_W47_golden_crops() -> None:
     rng = random.Random(42)
-    expected = [(20, 179, 347, 292), (89, 108, 283, 338), (0, 0, 375, 500), (1, 97, 368, 316), (0, 0, 375, 500)]
+    expected = [
+        (20, 179, 347, 292),
+        (89, 108, 283, 338),
+        (0, 0, 375, 500),
+        (1, 97, 368, 316),
+        (0, 0, 375, 500),
+    ]
     assert [crop_box(500, 375, rng) for _ in range(5)] == expected
     rng = random.Random(0)
     expected = [(0, 0, 375, 500), (0, 5, 374, 446), (42, 62, 307, 306), (28, 30, 296, 376), (0, 0, 375, 500)]
@@ -109,7 +127,11 @@ def test_W47_share_of_attempts_that_fit() -> None:
 
 def test_A12_evaluation_geometry() -> None:
     label = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8))
-    assert np.asarray(eval_geometry(label, 3, nearest=True)).tolist() == [[9, 11, 13], [25, 27, 29], [41, 43, 45]]
+    assert np.asarray(eval_geometry(label, 3, nearest=True)).tolist() == [
+        [9, 11, 13],
+        [25, 27, 29],
+        [41, 43, 45],
+    ]
 
 
 def test_W37_label_maps() -> None:
@@ -167,7 +189,10 @@ def test_aliases_and_mistakes() -> None:
 TASKS = ["19-1", "19-1b", "15-5", "15-5s", "10-5-5", "10-2", "10-10", "10-10s", "5-3", "15-5s_k"]
 
 
-@given(st.lists(st.lists(st.integers(1, 20), min_size=1, max_size=5), min_size=1, max_size=40), st.sampled_from(TASKS))
+@given(
+    st.lists(st.lists(st.integers(1, 20), min_size=1, max_size=5), min_size=1, max_size=40),
+    st.sampled_from(TASKS),
+)
 def test_W36_disjoint_partitions_and_overlap_covers(images: list[list[int]], task: str) -> None:
     table = shown(images)
     steps = range(len(classes_per_step("voc", task)))

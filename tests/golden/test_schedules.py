@@ -6,7 +6,18 @@ from pipeline.train.schedules import poly, warm_poly, warmup_poly
 
 
 def test_W46_poly_and_constant_phase() -> None:
-    expected = [0.01, 0.009095, 0.008181, 0.007254, 0.006314, 0.005359, 0.004384, 0.003384, 0.002349, 0.001259]
+    expected = [
+        0.01,
+        0.009095,
+        0.008181,
+        0.007254,
+        0.006314,
+        0.005359,
+        0.004384,
+        0.003384,
+        0.002349,
+        0.001259,
+    ]
     assert [0.01 * poly(k, 10) for k in range(10)] == pytest.approx(expected, abs=1e-6)
     assert [0.01 * warmup_poly(k, 10, 3) for k in range(5)] == pytest.approx(
         [0.01, 0.01, 0.01, 0.007254, 0.006314], abs=1e-6

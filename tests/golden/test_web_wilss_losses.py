@@ -58,7 +58,9 @@ def test_W5_poolings() -> None:
 
 
 def test_W6_zero_logits() -> None:
-    assert weak.pooled_scores(torch.zeros(1, 3, 2, 2, dtype=D))[0].tolist() == pytest.approx([-0.316757] * 3, **TOLERANCE)
+    assert weak.pooled_scores(torch.zeros(1, 3, 2, 2, dtype=D))[0].tolist() == pytest.approx(
+        [-0.316757] * 3, **TOLERANCE
+    )
 
 
 def test_W7_localization_prior() -> None:
@@ -184,7 +186,9 @@ S22 = t((0, 1), (2, -1), (-1, 0.5))
 
 def test_W22_base_loss() -> None:
     label = torch.tensor([[[1, 255]]])
-    assert losses.summed_bce(S22, label, reduction="none").flatten().tolist() == pytest.approx([1.133337, 0], **TOLERANCE)
+    assert losses.summed_bce(S22, label, reduction="none").flatten().tolist() == pytest.approx(
+        [1.133337, 0], **TOLERANCE
+    )
     assert float(losses.summed_bce(S22, label)) == pytest.approx(0.566668, **TOLERANCE)
     assert float(losses.summed_bce(S22, label, reduction="mean_valid")) == pytest.approx(1.133337, **TOLERANCE)
     assert float(losses.summed_bce(S22, torch.tensor([[[1, 2]]]))) == pytest.approx(1.616969, **TOLERANCE)

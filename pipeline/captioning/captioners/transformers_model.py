@@ -31,7 +31,7 @@ class TransformersCaptioner:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self.processor = AutoProcessor.from_pretrained(settings.model, **where)
-            network = AutoModelForImageTextToText.from_pretrained(settings.model, dtype=dtype, **where)
+            network: Any = AutoModelForImageTextToText.from_pretrained(settings.model, dtype=dtype, **where)
         except (OSError, ValueError, KeyError) as error:
             first = str(error).strip().splitlines()[0]
             raise ValueError(f"captioner `{settings.model}` cannot be loaded: {first}") from None
@@ -43,7 +43,10 @@ class TransformersCaptioner:
         inputs = self._inputs([image.convert("RGB") for image in images])
         with torch.inference_mode():
             out = self.network.generate(
-                **inputs, max_new_tokens=self.settings.max_new_tokens, num_beams=self.settings.beams, do_sample=False
+                **inputs,
+                max_new_tokens=self.settings.max_new_tokens,
+                num_beams=self.settings.beams,
+                do_sample=False,
             )
         given = inputs.get("input_ids")
         if given is not None and torch.equal(out[:, : given.shape[1]], given):
@@ -54,7 +57,10 @@ class TransformersCaptioner:
     def _inputs(self, images: list[Image.Image]) -> dict[str, Any]:
         prompt = self.settings.prompt
         if getattr(self.processor, "chat_template", None):
-            content = [{"type": "image"}, {"type": "text", "text": prompt or "Describe the image in one sentence."}]
+            content = [
+                {"type": "image"},
+                {"type": "text", "text": prompt or "Describe the image in one sentence."},
+            ]
             message = [{"role": "user", "content": content}]
             text = self.processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
             encoded = self.processor(
@@ -65,9 +71,7 @@ class TransformersCaptioner:
         else:
             encoded = self.processor(images=images, return_tensors="pt")
         accepted = inspect.signature(self.network.forward).parameters
-        return {
-            key: self._cast(value) for key, value in encoded.items() if key in accepted or "kwargs" in accepted
-        }
+        return {key: self._cast(value) for key, value in encoded.items() if key in accepted or "kwargs" in accepted}
 
     def _cast(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):

@@ -77,7 +77,9 @@ class WordNetFiles:
             self._parents = _read_parents(folder / "data.noun")
             self._irregular = _read_exceptions(folder / "noun.exc")
         except FileNotFoundError as error:
-            raise ValueError(f"{error.filename} does not exist; expected WordNet 3.0's noun files in {folder}") from None
+            raise ValueError(
+                f"{error.filename} does not exist; expected WordNet 3.0's noun files in {folder}"
+            ) from None
         self._depth = lru_cache(maxsize=None)(self._find_depth)
 
     def common(self, at_least: int) -> list[str]:
@@ -93,9 +95,7 @@ class WordNetFiles:
         synset = self._index[form][0]
         plain = self._closure(synset, instances=False)
         every = self._closure(synset, instances=True)
-        return Entry(
-            ((synset, self._depth(synset)),), self._with_depth(plain), self._with_depth(every - plain)
-        )
+        return Entry(((synset, self._depth(synset)),), self._with_depth(plain), self._with_depth(every - plain))
 
     def _closure(self, synset: int, instances: bool) -> set[int]:
         found: set[int] = set()

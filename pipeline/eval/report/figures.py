@@ -30,7 +30,9 @@ def bars(results: Results) -> str:
             heights.append(statistics.mean(values) if values else 0.0)
             spreads.append(statistics.stdev(values) if len(values) > 1 else 0.0)
         places = [i + 0.27 * (k - 1) for i in range(len(names))]
-        drawn = axes.bar(places, heights, 0.25, yerr=[s or float("nan") for s in spreads], label=key, color=COLOURS[key])
+        drawn = axes.bar(
+            places, heights, 0.25, yerr=[s or float("nan") for s in spreads], label=key, color=COLOURS[key]
+        )
         axes.bar_label(drawn, [f"{h:.0f}" if h else "" for h in heights], fontsize=8, padding=2)
     axes.set_xticks(range(len(names)), [_wrap(name) for name in names], fontsize=9)
     axes.set_ylabel("mIoU, %")

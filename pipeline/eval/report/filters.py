@@ -57,7 +57,7 @@ def read_truth(paths: Layout) -> dict[str, Row]:
 
 
 def _funnel(paths: Layout, steps: int, manifests: dict[str, list[Row]], replay: bool) -> list[Row]:
-    rows = []
+    rows: list[Row] = []
     for plan, table in manifests.items():
         kept = sum(row["status"] == "kept" for row in table)
         rows.append({"plan": plan, "stages": [("addresses found", len(table)), ("downloaded and distinct", kept)]})

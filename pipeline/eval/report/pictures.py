@@ -63,7 +63,10 @@ def web_gallery(config: Config, steps: int) -> list[Row]:
             cells = [
                 ("kept", kept[:PER_CELL]),
                 ("rejected by the noun filter", noun[:PER_CELL]),
-                ("rejected by the Fourier filter", sorted(style, key=lambda r: r["fourier_score"])[:PER_CELL]),
+                (
+                    "rejected by the Fourier filter",
+                    sorted(style, key=lambda r: r["fourier_score"])[:PER_CELL],
+                ),
             ]
             groups = [(title, [_card(r, captions[r["image_id"]]) for r in part]) for title, part in cells]
             sections.append({"class_id": class_id, "name": _class_name(paths, step, class_id), "groups": groups})

@@ -99,7 +99,7 @@ def story(results: Results, web: Row | None) -> list[str]:
     if web:
         first, both = web["quality"][0], web["quality"][-1]
         sentences.append(
-            f"Of the candidates {first['right']:.0f} % show the queried class and {first['in_domain']:.0f} % are in the "
+            f"Of the candidates {first['right']:.0f} % show the queried class, {first['in_domain']:.0f} % are in the "
             f"data set's style; of the images kept by both filters {both['right']:.0f} % and {both['in_domain']:.0f} %."
         )
     return sentences

@@ -52,7 +52,7 @@ def cat(pen: Pen) -> float:
         pen.disc(0.52, 0.74, 0.29, 0.26, fur)
         pen.limb((0.38, 0.65), (0.36, 0.98), 0.13, pen.shade(fur, 1.12))
         pen.limb((0.58, 0.65), (0.58, 0.98), 0.13, pen.shade(fur, 1.12))
-        x, y, r, aspect = 0.45, 0.32, 0.24, 0.8
+        x, y, r, aspect = 0.45, 0.32, 0.24, 0.80
     else:
         pen.limb((0.85, 0.5), (0.98, 0.12), 0.07, fur, 0.05)
         _legs(pen, [0.3, 0.4, 0.75, 0.84], 0.65, 0.07, fur)
@@ -62,7 +62,12 @@ def cat(pen: Pen) -> float:
         pen.limb((x + 0.2 + 0.09 * k, 0.5), (x + 0.2 + 0.09 * k, 0.62), 0.025, stripe)
     for side in (-1, 1):
         pen.poly(
-            [(x + side * r * 0.95, y - r * 1.25), (x + side * r * 0.2, y - r * 0.7), (x + side * r * 0.95, y)], fur
+            [
+                (x + side * r * 0.95, y - r * 1.25),
+                (x + side * r * 0.2, y - r * 0.7),
+                (x + side * r * 0.95, y),
+            ],
+            fur,
         )
         tip = (x + side * r * 0.85, y - r * 0.95)
         pen.poly([tip, (x + side * r * 0.4, y - r * 0.62), (x + side * r * 0.82, y - r * 0.3)], inner, False)
@@ -70,8 +75,8 @@ def cat(pen: Pen) -> float:
     for side in (-1, 1):
         pen.disc(x + side * r * 0.42, y - r * 0.12, r * 0.2, r * 0.2, (140, 200, 60), False)
         pen.disc(x + side * r * 0.42, y - r * 0.12, r * 0.07, r * 0.19, EYE, False)
-        for k in (0.25, 0.42):
-            pen.limb((x + side * r * 0.2, y + r * 0.32), (x + side * r * 1.2, y + r * k), 0.012, (245, 245, 245))
+        for slope in (0.25, 0.42):
+            pen.limb((x + side * r * 0.2, y + r * 0.32), (x + side * r * 1.2, y + r * slope), 0.012, (245, 245, 245))
     pen.poly([(x - r * 0.12, y + r * 0.2), (x + r * 0.12, y + r * 0.2), (x, y + r * 0.36)], inner, False)
     return aspect
 
@@ -155,7 +160,12 @@ def sheep(pen: Pen) -> float:
     pen.disc(0.6, 0.48, 0.3, 0.24, wool, False)
     for _ in range(9):
         pen.disc(
-            pen.vary(0.38, 0.82), pen.vary(0.32, 0.62), 0.05, 0.06, pen.shade(wool, pen.vary(0.86, 0.98)), False
+            pen.vary(0.38, 0.82),
+            pen.vary(0.32, 0.62),
+            0.05,
+            0.06,
+            pen.shade(wool, pen.vary(0.86, 0.98)),
+            False,
         )
     pen.disc(0.3, 0.3, 0.06, 0.035, face, tilt=0.5)
     pen.disc(0.2, 0.42, 0.13, 0.17, face, tilt=0.35)

@@ -30,7 +30,9 @@ _BOTTOM = {
 }
 
 
-def paint_background(rng: np.random.Generator, setting: str, width: int, height: int, flat: bool) -> tuple[Paint, float]:
+def paint_background(
+    rng: np.random.Generator, setting: str, width: int, height: int, flat: bool
+) -> tuple[Paint, float]:
     """Return (float32 picture HxWx3 in 0..255, height of the ground line as a fraction).
 
     `flat` leaves texture out and simplifies colours, as clip art does.
@@ -95,7 +97,9 @@ def _wall(rng: np.random.Generator, picture: Paint, line: int) -> None:
     if rng.random() < 0.5:
         x, w = int(rng.integers(0, max(1, width - 30))), int(rng.integers(18, 30))
         h = max(6, line // 2)
-        picture[4 : 4 + h, x : x + w] = picture[4 : 4 + h, x : x + w] * 0.3 + np.array([165, 180, 195], np.float32) * 0.7
+        picture[4 : 4 + h, x : x + w] = (
+            picture[4 : 4 + h, x : x + w] * 0.3 + np.array([165, 180, 195], np.float32) * 0.7
+        )
         picture[4 : 4 + h, x + w // 2] *= 0.7
     for row in range(line + 8, height, 9):
         picture[row] *= 0.88

@@ -94,7 +94,9 @@ def _paste(
         colours = _lit(rng, colours)
     region = picture[y : y + h, x : x + w]
     if not flat:
-        region *= 1 - 0.25 * np.asarray(_shadow(cut, w, h), np.float32)[: region.shape[0], : region.shape[1], None] / 255
+        region *= (
+            1 - 0.25 * np.asarray(_shadow(cut, w, h), np.float32)[: region.shape[0], : region.shape[1], None] / 255
+        )
     region[:] = region * (1 - soft) + colours * soft
     mask[y : y + h, x : x + w][soft[..., 0] > 0.5] = class_id
 
@@ -134,5 +136,3 @@ def _with_void(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     out = mask.copy()
     out[edge] = VOID
     return out
-
-

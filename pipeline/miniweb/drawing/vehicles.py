@@ -23,7 +23,16 @@ def aeroplane(pen: Pen) -> float:
     pen.poly([(0.5, 0.45), (0.66, 0.05), (0.76, 0.05), (0.66, 0.5)], pen.shade(hull, 0.78))
     pen.poly([(0.88, 0.46), (0.9, 0.08), (1.0, 0.04), (0.99, 0.5)], paint)
     pen.poly(
-        [(0.0, 0.56), (0.04, 0.47), (0.16, 0.42), (0.9, 0.42), (1.0, 0.48), (0.92, 0.58), (0.2, 0.66), (0.06, 0.64)],
+        [
+            (0.0, 0.56),
+            (0.04, 0.47),
+            (0.16, 0.42),
+            (0.9, 0.42),
+            (1.0, 0.48),
+            (0.92, 0.58),
+            (0.2, 0.66),
+            (0.06, 0.64),
+        ],
         hull,
     )
     pen.rect(0.1, 0.56, 0.88, 0.6, paint, False)
@@ -47,7 +56,7 @@ def bicycle(pen: Pen) -> float:
             u, v = r * 0.85 / aspect * math.cos(a), r * 0.85 * math.sin(a)
             pen.limb((x - u, 0.67 - v), (x + u, 0.67 + v), 0.012, METAL)
     pedal, seat, neck = (0.46, 0.69), (0.38, 0.3), (0.68, 0.28)
-    for a, b in (
+    for start, end in (
         ((0.22, 0.67), pedal),
         ((0.22, 0.67), seat),
         (pedal, seat),
@@ -55,7 +64,7 @@ def bicycle(pen: Pen) -> float:
         ((0.39, 0.36), neck),
         (neck, (0.78, 0.67)),
     ):
-        pen.limb(a, b, 0.055, frame)
+        pen.limb(start, end, 0.055, frame)
     pen.limb((0.3, 0.26), (0.46, 0.26), 0.07, TYRE)
     pen.limb((0.68, 0.3), (0.66, 0.12), 0.045, METAL)
     pen.limb((0.58, 0.1), (0.74, 0.13), 0.055, TYRE)
@@ -101,7 +110,11 @@ def boat(pen: Pen) -> float:
         pen.rect(0.5, 0.08, 0.6, 0.16, TYRE, False)
         deck, aspect = 0.62, 1.6
     pen.poly([(0.0, deck), (1.0, deck - 0.03), (0.86, 0.98), (0.14, 0.98)], hull)
-    pen.poly([(0.0, deck), (1.0, deck - 0.03), (0.98, deck + 0.04), (0.02, deck + 0.06)], pen.shade(hull, 0.6), False)
+    pen.poly(
+        [(0.0, deck), (1.0, deck - 0.03), (0.98, deck + 0.04), (0.02, deck + 0.06)],
+        pen.shade(hull, 0.6),
+        False,
+    )
     return aspect
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.train import weak
 from pipeline.train.losses import feature_mse
 from pipeline.train.methods import Forward, Method, StepInfo, register
-from pipeline.train.models.network import SegmentationModel
+from pipeline.train.models.network import SegmentationModel, channels_of
 from pipeline.train.models.small_cnn import norm_act
 
 
@@ -76,7 +76,7 @@ class Wilson(Method):
 
     def attach(self, model: SegmentationModel) -> nn.Module:
         """Return a fresh localizer; it is re-initialised at every step."""
-        self.localizer = Localizer(int(model.body.channels), self.info.n_total, self.settings.localizer_width)
+        self.localizer = Localizer(channels_of(model.body), self.info.n_total, self.settings.localizer_width)
         return self.localizer
 
     def param_groups(self, model: SegmentationModel, extra: nn.Module | None, lr: float) -> list[dict[str, Any]]:

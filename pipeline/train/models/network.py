@@ -31,6 +31,13 @@ class Output(NamedTuple):
     attention: tuple[Tensor, ...]
 
 
+def channels_of(module: nn.Module) -> int:
+    """Return the number of output channels that a body or head declares."""
+    channels = module.channels
+    assert isinstance(channels, int)
+    return channels
+
+
 class SegmentationModel(nn.Module):
     """Body, head and growing classifiers (ciss_methods.md 1.3, web_wilss.md 3.6).
 
@@ -43,7 +50,7 @@ class SegmentationModel(nn.Module):
         self.backbone = backbone
         self.body = body
         self.head = head
-        self.classifiers = nn.ModuleList(nn.Conv2d(int(head.channels), n, 1) for n in classes_per_step)
+        self.classifiers = nn.ModuleList(nn.Conv2d(channels_of(head), n, 1) for n in classes_per_step)
 
     @property
     def classes_per_step(self) -> list[int]:

@@ -1,0 +1,94 @@
+"""A small mini web with every fault on it, built once and served by the real server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import pytest
+
+from pipeline.artifacts import TRUTH, read_table
+from pipeline.config import MiniWeb
+from pipeline.crawl_ingest.network import connector
+from pipeline.miniweb.drawing import draw_scene
+from pipeline.miniweb.server import MiniWebServer, serving
+from pipeline.miniweb.site import build_site, read_index
+
+BASE, NEW = [3, 8, 12], [17, 20]
+SETTINGS = MiniWeb(
+    seed=5, images_per_new_class=24, images_per_base_class=16, wrong_class=0.3, off_style=0.4, faults=0.3,
+    duplicates=0.25,
+)  # fmt: skip
+
+
+def write_protocols(folder: Path) -> list[Path]:
+    """Write the protocols of two steps with six drawn evaluation images and return their paths."""
+    val = []
+    for number in range(6):
+        path = folder / f"val{number}.jpg"
+        classes = [BASE[number % 3]]
+        draw_scene(np.random.default_rng((99, number)), classes).image.save(path, quality=92)
+        val.append({"id": path.stem, "image": str(path), "mask": "", "labels": classes})
+    paths = []
+    for step in (0, 1):
+        paths.append(folder / f"step{step}.json")
+        facts = {"step": step, "classes_per_step": [[0, *BASE], NEW], "val": val, "train": []}
+        paths[-1].write_text(json.dumps(facts))
+    return paths
+
+
+class Site:
+    """The built site: its folder, protocols, index and truth, both by address."""
+
+    def __init__(self, root: Path, protocols: list[Path]) -> None:
+        self.root, self.protocols = root, protocols
+        self.entries: list[dict[str, Any]] = read_index(root)
+        self.by_url = {entry["url"]: entry for entry in self.entries}
+        self.truth = {row["url"]: row for row in read_table(root / "truth.parquet", TRUTH)}
+
+    def bytes_of(self, url: str) -> bytes:
+        """Return the stored image behind an address."""
+        return (self.root / "images" / self.by_url[url]["file"]).read_bytes()
+
+    def with_fault(self, fault: str) -> str:
+        """Return the first address with a fault."""
+        return next(url for url, entry in self.by_url.items() if entry["fault"] == fault)
+
+
+@pytest.fixture(scope="session")
+def protocols(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_protocols(tmp_path_factory.mktemp("protocols"))
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, protocols: list[Path]) -> Site:
+    root = tmp_path_factory.mktemp("miniweb") / "site"
+    build_site(root, SETTINGS, protocols)
+    return Site(root, protocols)
+
+
+@pytest.fixture
+def served(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[MiniWebServer]:
+    with serving(site.root) as (server, resolve):
+        monkeypatch.setenv("PIPELINE_RESOLVE", resolve)
+        yield server
+
+
+@pytest.fixture
+def browse() -> Callable[[Callable[[aiohttp.ClientSession], Awaitable[Any]]], Any]:
+    """Return a function that runs a coroutine function with a client that finds *.miniweb.test."""
+    import asyncio
+
+    def run(visit: Callable[[aiohttp.ClientSession], Awaitable[Any]]) -> Any:
+        async def inside() -> Any:
+            timeout = aiohttp.ClientTimeout(total=20)
+            async with aiohttp.ClientSession(connector=connector(16, 16), timeout=timeout) as session:
+                return await visit(session)
+
+        return asyncio.run(inside())
+
+    return run
