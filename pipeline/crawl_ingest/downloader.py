@@ -14,7 +14,7 @@ import aiohttp
 from aiolimiter import AsyncLimiter
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.network import PrivateAddressError, connector
+from pipeline.crawl_ingest.network import PrivateAddressError, connector, is_private_literal
 from pipeline.crawl_ingest.robots import MAX_ROBOTS_BYTES, RobotsRules, opts_out
 
 MAX_REDIRECTS = 5
@@ -86,6 +86,8 @@ class Downloader:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise FetchError("scheme", url=url)
+            if is_private_literal(parts.hostname):
+                raise FetchError("private_address", url=url)
             await self._permit(url)
             async with self._limiters[parts.netloc]:
                 result = await self._request(url)

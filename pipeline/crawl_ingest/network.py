@@ -45,7 +45,12 @@ class OverridingResolver(AbstractResolver):
         for pattern, (address, mapped) in self._overrides.items():
             if fnmatch.fnmatch(host, pattern):
                 return [ResolveResult(hostname=host, host=address, port=mapped, family=family, proto=0, flags=0)]
-        return await self._normal.resolve(host, port, family)
+        found = await self._normal.resolve(host, port, family)
+        # Checked here too: a name such as localhost must not reach the target of an override.
+        reachable = [address for address in found if is_global(address["host"])]
+        if not reachable:
+            raise PrivateAddressError(f"{host} resolves to no global address")
+        return reachable
 
     async def close(self) -> None:
         """Close the normal resolver."""
@@ -74,6 +79,14 @@ def connector(limit: int, per_host: int) -> TCPConnector:
         socket_factory=make_socket,
         ttl_dns_cache=300,
     )
+
+
+def is_private_literal(host: str) -> bool:
+    """Return whether a host is written as an IP address that is not global."""
+    try:
+        return not is_global(host)
+    except ValueError:
+        return False
 
 
 def is_global(address: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import struct
 import zlib
 from contextlib import suppress
@@ -11,6 +12,8 @@ from aiohttp import web
 
 HTML = "<html><body>This picture has moved.</body></html>"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="200" height="200"><rect width="9" height="9"/></svg>'
+HOPS = ("/hop", "/moved")
+"""Prefixes of a moved image's path: the first leads to the second, the second to the image."""
 _STATUS = {"404": 404, "403": 403, "410": 410}
 _ONCE = {"429_once": 429, "503_once": 503}
 
@@ -53,7 +56,7 @@ def _simple(request: web.Request, fault: str, body: bytes) -> web.Response | Non
     if fault == "robots_header":
         return web.Response(body=body, content_type="image/jpeg", headers={"X-Robots-Tag": "noai, noimageai"})
     if fault == "redirect":
-        return web.Response(status=302, headers={"Location": f"/moved{request.path}"})
+        return web.Response(status=302, headers={"Location": f"{HOPS[0]}{request.path}"})
     if fault == "redirect_loop":
         return web.Response(status=302, headers={"Location": request.path})
     return None
@@ -88,6 +91,7 @@ async def _reset(request: web.Request, body: bytes) -> web.StreamResponse:
     return response
 
 
+@functools.cache
 def png(width: int, height: int) -> bytes:
     """Return a valid one-bit PNG of any size in a few kilobytes: rows of zeros compress to nothing."""
     row = b"\0" + b"\0" * -(-width // 8)

@@ -12,13 +12,15 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from pipeline.miniweb.behaviour import misbehave
+from pipeline.artifacts import write_text
+from pipeline.miniweb.behaviour import HOPS, misbehave
 from pipeline.miniweb.search import SearchEngine
 from pipeline.miniweb.site import read_index
 
@@ -28,6 +30,9 @@ ROBOTS = {
     "private.miniweb.test": "User-agent: *\nDisallow: /private/\n",
     "blog.miniweb.test": "User-agent: *\nCrawl-delay: 0.01\nAllow: /\n",
 }
+
+# Loaded before any fork: a child of a process with threads must not load libraries.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class MiniWebServer:
@@ -39,6 +44,7 @@ class MiniWebServer:
         self.by_url = {entry["url"]: entry for entry in entries}
         self.engine = SearchEngine(entries)
         self.asked: Counter[str] = Counter()
+        self._searches = 0
 
     def application(self) -> web.Application:
         """Return the aiohttp application."""
@@ -59,16 +65,22 @@ class MiniWebServer:
         if host == API:
             return self._search(request, first=self.asked[key] == 1)
         entry = self.by_url.get(address)
-        if entry is None and request.path.startswith("/moved/"):
-            entry = self.by_url.get(f"http://{host}/{request.path.removeprefix('/moved/')}")
-            return self._image(entry) if entry else web.Response(status=404)
         if entry is None:
-            return web.Response(status=404, text="not here")
+            return self._moved(host, request.path)
         if entry["fault"]:
             answer = await misbehave(request, entry["fault"], self.asked[address], self._bytes(entry))
             if answer is not None:
                 return answer
         return self._image(entry)
+
+    def _moved(self, host: str, path: str) -> web.Response:
+        first, last = HOPS
+        entry = self.by_url.get(f"http://{host}{path.removeprefix(last)}")
+        if path.startswith(f"{last}/") and entry:
+            return self._image(entry)
+        if path.startswith(f"{first}/"):
+            return web.Response(status=302, headers={"Location": last + path.removeprefix(first)})
+        return web.Response(status=404, text="not here")
 
     def _robots(self, host: str) -> web.Response:
         if host == "broken.miniweb.test":
@@ -85,43 +97,49 @@ class MiniWebServer:
 
     def _search(self, request: web.Request, first: bool) -> web.Response:
         # Every 25th new query is told to wait, as a real API does when asked too fast.
-        if first and len(self.asked) % 25 == 0:
+        self._searches += first
+        if first and self._searches % 25 == 0:
             return web.json_response({"detail": "too many requests"}, status=429, headers={"Retry-After": "1"})
-        query = request.query.get("q", "")
-        page, size = int(request.query.get("page", 1)), min(int(request.query.get("page_size", 20)), 50)
-        found = self.engine.search(query)
+        try:
+            page, size = (int(request.query.get(key, usual)) for key, usual in (("page", 1), ("page_size", 20)))
+        except ValueError:
+            page = size = 0
+        if page < 1 or size < 1:
+            return web.json_response({"detail": "page and page_size must be positive integers"}, status=400)
+        size = min(size, 50)
+        found = self.engine.search(request.query.get("q", ""))
         pages = max(1, -(-len(found) // size))
         if page > pages:
             return web.json_response({"detail": "Invalid page."}, status=404)
-        results = [_openverse(entry) for entry in found[(page - 1) * size : page * size]]
-        return web.json_response(
-            {
-                "result_count": len(found),
-                "page_count": pages,
-                "page_size": size,
-                "page": page,
-                "results": results,
-            }
-        )
+        answer = {"result_count": len(found), "page_count": pages, "page_size": size, "page": page}
+        results = [self._openverse(entry) for entry in found[(page - 1) * size : page * size]]
+        return web.json_response({**answer, "results": results})
 
-
-def _openverse(entry: dict[str, Any]) -> dict[str, Any]:
-    name = entry["file"].removesuffix(".jpg")
-    return {
-        "id": name,
-        "title": entry["title"],
-        "foreign_landing_url": f"http://{entry['host']}/page/{name}",
-        "url": entry["url"],
-        "creator": entry["creator"],
-        "license": entry["licence"],
-        "license_version": "4.0",
-        "provider": "miniweb",
-        "source": "miniweb",
-        "tags": [{"name": tag} for tag in entry["tags"]],
-        "width": entry["width"],
-        "height": entry["height"],
-        "mature": False,
-    }
+    def _openverse(self, entry: dict[str, Any]) -> dict[str, Any]:
+        name = entry["file"].removesuffix(".jpg")
+        licence = entry["licence"]
+        version = "1.0" if licence == "cc0" else "4.0"
+        deed = "publicdomain/zero" if licence == "cc0" else f"licenses/{licence}"
+        return {
+            "id": name,
+            "title": entry["title"],
+            "foreign_landing_url": f"http://{entry['host']}/page/{name}",
+            "url": entry["url"],
+            "creator": entry["creator"],
+            "creator_url": f"http://{entry['host']}/people/{entry['creator'].replace(' ', '-')}",
+            "license": licence,
+            "license_version": version,
+            "license_url": f"https://creativecommons.org/{deed}/{version}/",
+            "provider": "miniweb",
+            "source": "miniweb",
+            "filesize": (self.root / "images" / entry["file"]).stat().st_size,
+            "filetype": "jpg",
+            "tags": [{"name": tag} for tag in entry["tags"]],
+            "width": entry["width"],
+            "height": entry["height"],
+            "mature": False,
+            "thumbnail": f"http://{API}/v1/images/{name}/thumb/",
+        }
 
 
 @contextmanager
@@ -132,49 +150,66 @@ def serving(root: Path) -> Iterator[tuple[MiniWebServer, str]]:
     """
     server = MiniWebServer(root)
     loop = asyncio.new_event_loop()
-    ready = threading.Event()
-    port: list[int] = []
-    runner = web.AppRunner(server.application(), access_log=None)
+    started: Future[int] = Future()
+    # A client that hangs on to an endless body must not hold up the end.
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.2)
 
-    async def start() -> None:
+    async def start() -> int:
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
-        await site.start()
-        port.append(runner.addresses[0][1])
-        ready.set()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=512).start()
+        return int(runner.addresses[0][1])
 
     def run() -> None:
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(start())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
+        try:
+            started.set_result(loop.run_until_complete(start()))
+            loop.run_forever()
+        except OSError as error:
+            started.set_exception(error)
+        finally:
+            loop.run_until_complete(runner.cleanup())
+            loop.close()
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    ready.wait(10)
+    port = started.result(30)
     try:
-        yield server, f"{PATTERN}=127.0.0.1:{port[0]}"
+        yield server, f"{PATTERN}=127.0.0.1:{port}"
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
 
 
 def serve_while(root: Path, command: Sequence[str], log: Path | None = None) -> int:
-    """Serve the site while `command` runs and return its exit code.
+    """Serve the site while `command` runs and return its exit code, 128 + n if signal n ended it.
 
     The command finds the site through the environment variable PIPELINE_RESOLVE. It dies with this process
-    on Linux, even if that is killed; TERM and INT are passed on.
+    on Linux (prctl PR_SET_PDEATHSIG), even if that is killed; TERM and INT are passed on. `log` receives the
+    number of requests per address as JSON. Raises ValueError if the command cannot be started.
     """
     with serving(root) as (server, resolve):
         environment = {**os.environ, "PIPELINE_RESOLVE": resolve}
-        child = subprocess.Popen([_python(command[0]), *command[1:]], env=environment, preexec_fn=_die_with_parent)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda received, _: child.send_signal(received))
-        code = child.wait()
+        words = [_python(command[0]), *command[1:]]
+        try:
+            child = subprocess.Popen(words, env=environment, preexec_fn=_die_with_parent)
+        except OSError as error:
+            raise ValueError(f"cannot run `{command[0]}`: {error.strerror}") from None
+        with _passing_on(child):
+            code = child.wait()
         if log is not None:
-            log.write_text(json.dumps(dict(server.asked), indent=1, sort_keys=True))
+            write_text(log, json.dumps(dict(server.asked), indent=1, sort_keys=True))
     return code if code >= 0 else 128 - code
+
+
+@contextmanager
+def _passing_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    passed = (signal.SIGTERM, signal.SIGINT)
+    before = {n: signal.signal(n, lambda received, _: child.send_signal(received)) for n in passed}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _python(name: str) -> str:
@@ -182,6 +217,6 @@ def _python(name: str) -> str:
 
 
 def _die_with_parent() -> None:
-    if sys.platform == "linux":
+    if _LIBC is not None:
         pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        _LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)

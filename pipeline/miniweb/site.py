@@ -7,7 +7,6 @@ report alone.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -205,6 +204,6 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 
 
 def read_index(root: Path) -> list[dict[str, Any]]:
-    """Return what the server knows, one mapping per address."""
-    loaded: list[dict[str, Any]] = json.loads((root / "index.json").read_text())
+    """Return what the server knows, one mapping per address. Raises ArtifactError if the site is not built."""
+    loaded: list[dict[str, Any]] = read_json(root / "index.json")
     return loaded

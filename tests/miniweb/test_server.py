@@ -131,9 +131,7 @@ def test_slow_arrives_whole_but_late(site: Any, served: Any, browse: Browse) -> 
     assert 0.8 < time.monotonic() - start < 5
 
 
-def test_endless_still_drips_after_a_second_and_lets_go_of_who_leaves(
-    site: Any, served: Any, browse: Browse
-) -> None:
+def test_endless_still_drips_after_a_second_and_lets_go_of_who_leaves(site: Any, served: Any, browse: Browse) -> None:
     async def visit(session: aiohttp.ClientSession) -> int:
         got = 0
         async with session.get(site.with_fault("endless")) as response:

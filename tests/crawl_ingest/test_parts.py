@@ -1,0 +1,225 @@
+"""Parts of the crawler: headers, robots, addresses, hashes, intake, plans."""
+
+import io
+import random
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.artifacts import CAPTIONS, QUERIES, read_table, write_table
+from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest import reasons
+from pipeline.crawl_ingest.downloader import retry_after
+from pipeline.crawl_ingest.duplicates import HashIndex
+from pipeline.crawl_ingest.intake import IntakeError, accept
+from pipeline.crawl_ingest.network import is_global, parse_overrides
+from pipeline.crawl_ingest.plan import query_limit, write_plan
+from pipeline.crawl_ingest.robots import RobotsRules, opts_out
+
+AGENT = "ourbot/1.0 (+https://example.org)"
+SETTINGS = CrawlIngest()
+
+
+@given(st.integers(0, 10**6))
+def test_retry_after_in_seconds(seconds: int) -> None:
+    assert retry_after({"Retry-After": f" {seconds} "}) == seconds
+
+
+@given(st.integers(-10**5, 10**5))
+def test_retry_after_as_a_date(offset: int) -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=offset)
+    waited = retry_after({"Retry-After": format_datetime(moment, usegmt=True)})
+    assert waited is not None and waited == pytest.approx(max(0, offset), abs=3)
+
+
+@given(st.text())
+def test_retry_after_never_fails(text: str) -> None:
+    value = retry_after({"Retry-After": text})
+    assert value is None or value >= 0
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["noai"], True),
+        (["index, NoImageAI"], True),
+        (["noindex"], True),
+        (["all"], False),
+        ([], False),
+        (["otherbot: noai"], False),
+        (["ourbot: noai"], True),
+        (["*: none"], True),
+        (["otherbot: noai", "noimageindex"], True),
+        (["noai, max-snippet: 3"], True),
+    ],
+)
+def test_opt_out_headers(values: list[str], expected: bool) -> None:
+    assert opts_out(values, AGENT) is expected
+
+
+@given(st.lists(st.text(max_size=30), max_size=4))
+def test_opt_out_never_fails(values: list[str]) -> None:
+    assert opts_out(values, AGENT) in (True, False)
+
+
+def test_robots_rules() -> None:
+    rules = RobotsRules("User-agent: *\nDisallow: /private/\nCrawl-delay: 2\n")
+    assert rules.allows("http://a.test/x.jpg", AGENT) and not rules.allows("http://a.test/private/x.jpg", AGENT)
+    assert rules.delay(AGENT) == 2
+    assert not RobotsRules(None).allows("http://a.test/x.jpg", AGENT)
+    assert RobotsRules("<html>not robots</html>").allows("http://a.test/x.jpg", AGENT)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1", False), ("10.1.2.3", False), ("169.254.169.254", False), ("::1", False), ("0.0.0.0", False),
+        ("::ffff:127.0.0.1", False), ("fe80::1%eth0", False), ("192.168.0.1", False), ("8.8.8.8", True),
+        ("2606:4700::1111", True), ("100.64.0.1", False),
+    ],
+)  # fmt: skip
+def test_private_addresses(address: str, expected: bool) -> None:
+    assert is_global(address) is expected
+
+
+def test_overrides() -> None:
+    assert parse_overrides("*.a.test=127.0.0.1:80, b.test=127.0.0.2:81") == {
+        "*.a.test": ("127.0.0.1", 80),
+        "b.test": ("127.0.0.2", 81),
+    }
+    assert parse_overrides("") == {}
+    with pytest.raises(ValueError, match="expected PATTERN=ADDRESS:PORT"):
+        parse_overrides("a.test")
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.integers(0, 2**64 - 1), st.integers(0, 8))
+def test_hash_index_agrees_with_comparing_every_pair(stored: list[int], asked: int, bits: int) -> None:
+    index = HashIndex(bits)
+    rng = random.Random(1)
+    for value in stored:
+        near = value
+        for position in rng.sample(range(64), rng.randint(0, bits + 1)):
+            near ^= 1 << position
+        index.add(f"{near:016x}")
+        stored_near = (asked ^ near).bit_count() <= bits
+        assert index.near(f"{value:016x}") or (value ^ near).bit_count() > bits
+        if stored_near:
+            assert index.near(f"{asked:016x}")
+
+
+def test_reasons_are_documented_once() -> None:
+    groups = (reasons.REFUSED, reasons.FAILED, reasons.DUPLICATE)
+    assert len({r for g in groups for r in g}) == sum(len(g) for g in groups)
+    assert reasons.status_of("") == "kept" and reasons.status_of("robots") == "refused"
+    with pytest.raises(AssertionError, match="undocumented"):
+        reasons.status_of("because")
+
+
+def picture(kind: str = "JPEG", size: tuple[int, int] = (120, 90), mode: str = "RGB", **options: object) -> bytes:
+    values = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(values).convert(mode).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_plain_jpeg_is_stored_as_it_is() -> None:
+    data = picture()
+    accepted = accept(data, SETTINGS)
+    assert accepted.data == data
+    assert (accepted.width, accepted.height) == (120, 90)
+    assert len(accepted.phash) == 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "L"), ("PNG", "1"), ("WEBP", "RGB"), ("GIF", "P"),
+                       ("JPEG", "CMYK"), ("JPEG", "L"), ("BMP", "RGB"), ("TIFF", "RGB")],
+)  # fmt: skip
+def test_other_formats_become_jpeg(kind: str, mode: str) -> None:
+    accepted = accept(picture(kind, mode=mode), SETTINGS)
+    with Image.open(io.BytesIO(accepted.data)) as image:
+        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (120, 90))
+
+
+def test_sixteen_bit_png() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((60, 80), 40000, np.uint16)).save(buffer, "PNG")
+    assert accept(buffer.getvalue(), SETTINGS).width == 80
+
+
+def test_orientation_is_applied_and_metadata_dropped() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "camera"
+    accepted = accept(picture(exif=exif), SETTINGS)
+    assert (accepted.width, accepted.height) == (90, 120)
+    with Image.open(io.BytesIO(accepted.data)) as image:
+        assert not image.getexif()
+    assert b"camera" not in accepted.data
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"<html>", "not_an_image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not_an_image"),
+        (b"\x00" * 500, "not_an_image"),
+        (picture()[:1500], "truncated"),
+        (picture(size=(40, 200)), "too_small"),
+        (picture("PNG", size=(4100, 4000), mode="1"), "too_many_pixels"),
+        (picture("PNG")[:-40], "truncated"),
+    ],
+)
+def test_bad_bytes_have_their_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(IntakeError) as caught:
+        accept(data, SETTINGS)
+    assert caught.value.reason == reason
+
+
+def test_mutated_images_never_crash() -> None:
+    rng = random.Random(0)
+    originals = [picture(kind) for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")]
+    for _ in range(600):
+        data = bytearray(rng.choice(originals))
+        for _ in range(rng.randint(1, 30)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        try:
+            accept(bytes(data[: rng.randint(1, len(data))]), SETTINGS)
+        except IntakeError as error:
+            assert error.reason in reasons.FAILED
+
+
+def test_class_plans(protocols: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "q.parquet"
+    write_plan("step1", protocols[1], SETTINGS, out)
+    rows = read_table(out, QUERIES)
+    assert [row["text"] for row in rows] == ["potted plant", "sheep", "sofa", "train", "television"]
+    assert [row["class_ids"] for row in rows] == [[16], [17], [18], [19], [20]]
+    assert {row["shard"] for row in rows} == {0, 1}
+    assert query_limit("step1", SETTINGS) == SETTINGS.per_class
+    assert query_limit("replay1", SETTINGS) == SETTINGS.per_caption
+
+
+def test_replay_plan_spreads_over_classes(protocols: list[Path], tmp_path: Path) -> None:
+    import json
+
+    train = json.loads(protocols[0].read_text())["train"]
+    rows = [
+        {"image_id": r["id"], "caption": f"picture {r['id']}", "seconds": 0.0, "model": "", "revision": "", "reason": ""}
+        for r in train
+    ]
+    captions, out = tmp_path / "c.parquet", tmp_path / "q.parquet"
+    write_table(captions, rows, CAPTIONS)
+    write_plan("replay1", protocols[0], CrawlIngest(replay_queries=30), out, captions)
+    queries = read_table(out, QUERIES)
+    assert len(queries) == 30 == len({q["text"] for q in queries})
+    assert {c for q in queries for c in q["class_ids"]} == set(range(1, 16))
+    assert all(q["source_image_id"] in q["text"] for q in queries)
+    with pytest.raises(ValueError, match="--captions"):
+        write_plan("replay1", protocols[0], SETTINGS, out)
