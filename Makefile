@@ -10,7 +10,8 @@ BIN    := $(VENV)/bin
 LOCK   := envs/main.lock.txt
 READY  := $(VENV)/.ready
 CORES  ?= 2
-SMK    := $(BIN)/snakemake --cores $(CORES) --workflow-profile profiles/default
+SMK    := $(BIN)/python -m pipeline.locked .snakemake/run.lock \
+          snakemake --nolock --cores $(CORES) --workflow-profile profiles/default --quiet rules host
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
@@ -19,11 +20,11 @@ export TOKENIZERS_PARALLELISM := false
 .PHONY: run story test lint format clean
 
 run: $(READY)
-	$(SMK) --quiet rules host
+	$(SMK)
 	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml
 
 story: $(READY)
-	$(SMK) --quiet rules host --configfile experiments/mini_story.yaml
+	$(SMK) --configfile experiments/mini_story.yaml
 	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml --config experiments/mini_story.yaml
 
 test: $(READY)

@@ -85,9 +85,9 @@ class MiniWeb(Section):
     """Size and noise of the embedded web site. Truth about it is read by the report alone."""
 
     seed: int = 11
-    images_per_new_class: int = Field(170, ge=4)
+    images_per_new_class: int = Field(240, ge=4)
     images_per_base_class: int = Field(90, ge=4)
-    wrong_class: float = Field(0.35, ge=0, le=1)
+    wrong_class: float = Field(0.5, ge=0, le=1)
     off_style: float = Field(0.45, ge=0, le=1)
     faults: float = Field(0.06, ge=0, le=1)
     duplicates: float = Field(0.05, ge=0, le=1)
@@ -100,7 +100,7 @@ class CrawlIngest(Section):
     source: Literal["openverse"] = "openverse"
     api: str = "http://api.miniweb.test/v1/images/"
     user_agent: str = "web-continual-segmentation/0.1 (+https://example.org/crawler; research)"
-    per_class: int = Field(140, ge=1)
+    per_class: int = Field(200, ge=1)
     base_per_class: int = Field(60, ge=1)
     replay_queries: int = Field(240, ge=1)
     per_caption: int = Field(4, ge=1)

@@ -7,7 +7,7 @@ from typing import Any
 STAGE_VERSION = 1
 
 _PUBLIC = {
-    "caption": "pipeline.captioning.caption",
+    "caption": "pipeline.captioning.captions",
     "extract_nouns": "pipeline.captioning.nouns",
     "filter_nouns": "pipeline.captioning.noun_filter",
     "Similarity": "pipeline.captioning.similarity",

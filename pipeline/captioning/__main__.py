@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _caption(arguments: argparse.Namespace) -> None:
-    from pipeline.captioning.caption import caption, dataset_sources, shard_sources
+    from pipeline.captioning.captions import caption, dataset_sources, shard_sources
 
     settings = read_settings(arguments).captioning.captioner
     if arguments.protocol and not arguments.shard:

@@ -9,7 +9,7 @@ STAGE_VERSION = 1
 
 def __getattr__(name: str) -> Any:
     if name == "ingest":
-        from pipeline.crawl_ingest.ingest import ingest
+        from pipeline.crawl_ingest.crawl import ingest
 
         return ingest
     raise AttributeError(name)

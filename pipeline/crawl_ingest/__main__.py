@@ -40,7 +40,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _ingest(arguments: argparse.Namespace) -> None:
-    from pipeline.crawl_ingest.ingest import ingest
+    from pipeline.crawl_ingest.crawl import ingest
 
     settings = read_settings(arguments).crawl_ingest
     ingest(arguments.queries, arguments.shard, arguments.protocol, settings, arguments.out)

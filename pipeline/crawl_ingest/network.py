@@ -13,6 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 
 ENVIRONMENT = "PIPELINE_RESOLVE"
+SITE = "PIPELINE_SITE"
 
 
 class PrivateAddressError(OSError):

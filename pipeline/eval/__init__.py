@@ -13,7 +13,7 @@ STAGE_VERSION = 1
 
 def __getattr__(name: str) -> Any:
     if name == "evaluate":
-        from pipeline.eval.evaluate import evaluate
+        from pipeline.eval.evaluation import evaluate
 
         return evaluate
     if name == "write_summary":

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from pipeline.eval.evaluate import evaluate
+    from pipeline.eval.evaluation import evaluate
 
     evaluate(
         arguments.model,

@@ -12,7 +12,7 @@ _PUBLIC = {
     "Discriminator": "pipeline.fourier_filter.discriminator",
     "fit_discriminator": "pipeline.fourier_filter.fit",
     "select": "pipeline.fourier_filter.selection",
-    "select_images": "pipeline.fourier_filter.select_images",
+    "select_images": "pipeline.fourier_filter.candidates",
 }
 
 

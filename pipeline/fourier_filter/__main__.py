@@ -46,7 +46,7 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    from pipeline.fourier_filter.select_images import select_images
+    from pipeline.fourier_filter.candidates import select_images
 
     select_images(
         arguments.manifest,

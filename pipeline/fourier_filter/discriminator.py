@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -109,7 +109,7 @@ class Discriminator(nn.Module):
                 about = json.loads(file.metadata()["about"])
                 model = cls(Settings(**about["settings"]), about["domain"])
                 model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             first = str(error).splitlines()[0]
             raise ArtifactError(f"{path} is not a discriminator of this pipeline ({first}); fit it again") from None
         return model.eval()

@@ -51,7 +51,8 @@ def fit(
             _step(model, optimizer, [_sample(p, half, generator) for p in (train_a, train_b)], generator)
             schedule.step()
         value = auroc(model.scores(held_a).numpy(), model.scores(held_b).numpy())
-        if value > best:
+        # Ties go to the later epoch: a perfect ranking comes long before a calibrated one.
+        if value >= best:
             best, kept = value, copy.deepcopy(model.state_dict())
     model.load_state_dict(kept)
     _calibrate(model, held_a, held_b)

@@ -1,3 +1,3 @@
 """The embedded default: a drawn data set, a small web on loopback, and a tiny captioner."""
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import hashlib
 import json
 import os
 import signal
@@ -183,12 +184,14 @@ def serving(root: Path) -> Iterator[tuple[MiniWebServer, str]]:
 def serve_while(root: Path, command: Sequence[str], log: Path | None = None) -> int:
     """Serve the site while `command` runs and return its exit code, 128 + n if signal n ended it.
 
-    The command finds the site through the environment variable PIPELINE_RESOLVE. It dies with this process
+    The command finds the site through the environment variable PIPELINE_RESOLVE, and knows it from another
+    one by PIPELINE_SITE. It dies with this process
     on Linux (prctl PR_SET_PDEATHSIG), even if that is killed; TERM and INT are passed on. `log` receives the
     number of requests per address as JSON. Raises ValueError if the command cannot be started.
     """
     with serving(root) as (server, resolve):
-        environment = {**os.environ, "PIPELINE_RESOLVE": resolve}
+        site = hashlib.sha256((root / "index.json").read_bytes()).hexdigest()[:16]
+        environment = {**os.environ, "PIPELINE_RESOLVE": resolve, "PIPELINE_SITE": site}
         words = [_python(command[0]), *command[1:]]
         try:
             child = subprocess.Popen(words, env=environment, preexec_fn=_die_with_parent)

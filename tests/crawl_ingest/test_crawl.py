@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.artifacts import INGEST, MANIFEST, TRUTH, read_json, read_table
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.ingest import ingest
+from pipeline.crawl_ingest.crawl import ingest
 from pipeline.crawl_ingest.merge import merge
 from pipeline.crawl_ingest.network import ENVIRONMENT
 from pipeline.crawl_ingest.plan import write_plan
@@ -158,7 +158,17 @@ def test_kill_and_resume_gives_the_same_rows(crawled: Any, site: Path, protocols
     write_plan("step1", protocols[1], slow, queries)
     arguments = ["--queries", str(queries), "--shard", out.stem, "--protocol", str(protocols[0]), "--out", str(out)]
     settings = json.dumps({"crawl_ingest": slow.model_dump()})
-    serve = [sys.executable, "-m", "pipeline.miniweb", "serve", "--root", str(site), "--log", str(tmp_path / "log"), "--"]
+    serve = [
+        sys.executable,
+        "-m",
+        "pipeline.miniweb",
+        "serve",
+        "--root",
+        str(site),
+        "--log",
+        str(tmp_path / "log"),
+        "--",
+    ]
     command = [*serve, "python", "-m", "pipeline.crawl_ingest", "ingest", *arguments, "--settings", settings]
     rng = random.Random(4)
     kills = 0

@@ -115,7 +115,9 @@ def test_redirect_to_another_scheme_is_refused(server: Server, target: str) -> N
     assert fetch(f"http://a.test/to/{target}") == ["scheme"]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.3/x", "http://[::1]/x", "http://169.254.169.254/latest", "gopher://x/"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.3/x", "http://[::1]/x", "http://169.254.169.254/latest", "gopher://x/"]
+)
 def test_private_and_odd_addresses_are_refused(server: Server, url: str) -> None:
     assert fetch(url)[0] in ("private_address", "scheme")
 

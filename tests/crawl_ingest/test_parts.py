@@ -31,7 +31,7 @@ def test_retry_after_in_seconds(seconds: int) -> None:
     assert retry_after({"Retry-After": f" {seconds} "}) == seconds
 
 
-@given(st.integers(-10**5, 10**5))
+@given(st.integers(-(10**5), 10**5))
 def test_retry_after_as_a_date(offset: int) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=offset)
     waited = retry_after({"Retry-After": format_datetime(moment, usegmt=True)})
@@ -211,7 +211,14 @@ def test_replay_plan_spreads_over_classes(protocols: list[Path], tmp_path: Path)
 
     train = json.loads(protocols[0].read_text())["train"]
     rows = [
-        {"image_id": r["id"], "caption": f"picture {r['id']}", "seconds": 0.0, "model": "", "revision": "", "reason": ""}
+        {
+            "image_id": r["id"],
+            "caption": f"picture {r['id']}",
+            "seconds": 0.0,
+            "model": "",
+            "revision": "",
+            "reason": "",
+        }
         for r in train
     ]
     captions, out = tmp_path / "c.parquet", tmp_path / "q.parquet"

@@ -60,20 +60,20 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def protocols(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def two_steps(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return write_protocols(tmp_path_factory.mktemp("protocols"))
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, protocols: list[Path]) -> Site:
+def web_site(tmp_path_factory: pytest.TempPathFactory, two_steps: list[Path]) -> Site:
     root = tmp_path_factory.mktemp("miniweb") / "site"
-    build_site(root, SETTINGS, protocols)
-    return Site(root, protocols)
+    build_site(root, SETTINGS, two_steps)
+    return Site(root, two_steps)
 
 
 @pytest.fixture
-def served(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[MiniWebServer]:
-    with serving(site.root) as (server, resolve):
+def served(web_site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[MiniWebServer]:
+    with serving(web_site.root) as (server, resolve):
         monkeypatch.setenv("PIPELINE_RESOLVE", resolve)
         yield server
 

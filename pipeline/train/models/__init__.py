@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -70,7 +70,7 @@ def read_about(path: str | Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except FileNotFoundError:
         raise ArtifactError(f"checkpoint {path} does not exist; train the step before") from None
-    except Exception as error:
+    except (SafetensorError, OSError) as error:
         raise ArtifactError(f"checkpoint {path} is not a readable safetensors file ({error})") from None
     if "about" not in metadata:
         raise ArtifactError(f"checkpoint {path} was not written by this pipeline (no `about` header)")

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from pipeline.crawl_ingest import openverse
 from pipeline.crawl_ingest.downloader import Downloader, FetchError
 from pipeline.crawl_ingest.duplicates import HashIndex
 from pipeline.crawl_ingest.intake import IntakeError, accept, perceptual_hash
+from pipeline.crawl_ingest.network import SITE
 from pipeline.crawl_ingest.plan import query_limit
 from pipeline.crawl_ingest.reasons import KEPT, status_of
 from pipeline.crawl_ingest.state import Outcome, PoolState
@@ -49,7 +51,9 @@ def ingest(queries: Path, shard: str, protocol: Path, settings: CrawlIngest, out
 
 
 def _policy(settings: CrawlIngest) -> str:
+    # SITE tells one mini web from another that has the same addresses; on the open web it is empty.
     limits = settings.model_dump(include={"max_bytes", "max_pixels", "min_side", "user_agent"})
+    limits["site"] = os.environ.get(SITE, "")
     return hashlib.sha256(json.dumps(limits, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -83,7 +87,7 @@ async def _search(
     state: PoolState,
     gate: asyncio.Semaphore,
 ) -> list[Row]:
-    key = json.dumps([settings.api, query["text"], limit, settings.page_size])
+    key = json.dumps([settings.api, query["text"], limit, settings.page_size, os.environ.get(SITE, "")])
     found = state.search(key)
     if found is None:
         async with gate:

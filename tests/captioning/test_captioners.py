@@ -1,0 +1,174 @@
+"""The transformers captioner on tiny random models, and the captioning stage with its resume."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.artifacts import CAPTIONS, read_table
+from pipeline.captioning.captioners import build
+from pipeline.captioning.captions import Source, caption, dataset_sources
+from pipeline.config import Captioner
+from pipeline.miniweb.drawing import draw_scene
+
+WORDS = [
+    "<s>",
+    "<pad>",
+    "</s>",
+    "<unk>",
+    "[CLS]",
+    "[SEP]",
+    "[PAD]",
+    "[UNK]",
+    "a",
+    "photo",
+    "of",
+    "dog",
+    "cat",
+    "an",
+    "image",
+]
+
+
+def tokenizer():  # type: ignore[no-untyped-def]
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>",
+        cls_token="[CLS]", sep_token="[SEP]",
+    )  # fmt: skip
+
+
+def save_git(folder: Path) -> None:
+    import torch
+    from transformers import CLIPImageProcessor, GitConfig, GitForCausalLM, GitProcessor
+
+    torch.manual_seed(0)
+    vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+              "image_size": 32, "patch_size": 16}  # fmt: skip
+    config = GitConfig(
+        vision_config=vision, vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, bos_token_id=0, pad_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    GitForCausalLM(config).save_pretrained(folder)
+    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    GitProcessor(image_processor=images, tokenizer=tokenizer()).save_pretrained(folder)
+
+
+def save_blip(folder: Path) -> None:
+    import torch
+    from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    text = {**small, "vocab_size": len(WORDS), "encoder_hidden_size": 16, "bos_token_id": 0, "pad_token_id": 1,
+            "eos_token_id": 2, "sep_token_id": 5, "max_position_embeddings": 40}  # fmt: skip
+    config = BlipConfig(
+        vision_config={**small, "image_size": 32, "patch_size": 16}, text_config=text, projection_dim=16
+    )
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    images = BlipImageProcessor(size={"height": 32, "width": 32})
+    BlipProcessor(image_processor=images, tokenizer=tokenizer()).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("save", [save_git, save_blip], ids=["git", "blip"])
+@pytest.mark.parametrize("prompt", ["", "a photo of"])
+def test_any_architecture_batch_equals_single(save, prompt: str, tmp_path: Path, one_thread: None) -> None:  # type: ignore[no-untyped-def]
+    save(tmp_path)
+    captioner = build(Captioner(model=str(tmp_path), prompt=prompt, max_new_tokens=6))
+    images = [draw_scene(np.random.default_rng(i), [i + 1]).image for i in range(4)]
+    batch = captioner.caption(images)
+    assert len(batch) == 4 and all("\n" not in text for text in batch)
+    assert batch == [captioner.caption([image])[0] for image in images]
+    if prompt:
+        assert not any(text.startswith(prompt) for text in batch)
+
+
+def test_missing_model_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="captioner `.*` cannot be loaded"):
+        build(Captioner(model=str(tmp_path)))
+
+
+class Recorder:
+    """A captioner that says how bright an image is, and may be told to die."""
+
+    model, revision = "recorder", "1"
+
+    def __init__(self, dies_after: int = 10**9) -> None:
+        self.calls: list[int] = []
+        self.dies_after = dies_after
+
+    def caption(self, images: Sequence[Image.Image]) -> list[str]:
+        if len(self.calls) >= self.dies_after:
+            raise KeyboardInterrupt
+        self.calls.append(len(images))
+        return [f"brightness {np.asarray(image).mean():.3f}" for image in images]
+
+
+def rows_of(path: Path) -> list[tuple[str, str, str]]:
+    return [(row["image_id"], row["caption"], row["reason"]) for row in read_table(path, CAPTIONS)]
+
+
+def test_interrupted_captioning_continues_batch_by_batch(protocols: list[Path], tmp_path: Path) -> None:
+    sources = dataset_sources(protocols[0])[:23]
+    settings = Captioner(batch_size=5)
+    caption(sources, settings, tmp_path / "whole.parquet", Recorder())
+    with pytest.raises(KeyboardInterrupt):
+        caption(sources, settings, tmp_path / "cut.parquet", Recorder(dies_after=2))
+    assert not (tmp_path / "cut.parquet").exists()
+    partial = tmp_path / ".cut.parquet.partial.jsonl"
+    partial.write_text(partial.read_text() + '[{"image_id": "half a li')
+    again = Recorder()
+    caption(sources, settings, tmp_path / "cut.parquet", again)
+    assert again.calls == [5, 5, 3]
+    assert rows_of(tmp_path / "cut.parquet") == rows_of(tmp_path / "whole.parquet")
+    assert not partial.exists()
+
+
+def test_other_settings_do_not_reuse_old_captions(protocols: list[Path], tmp_path: Path) -> None:
+    sources = dataset_sources(protocols[0])[:10]
+    with pytest.raises(KeyboardInterrupt):
+        caption(sources, Captioner(batch_size=5), tmp_path / "c.parquet", Recorder(dies_after=1))
+    again = Recorder()
+    caption(sources, Captioner(batch_size=5, prompt="other"), tmp_path / "c.parquet", again)
+    assert again.calls == [5, 5]
+
+
+def test_broken_image_is_a_row_with_a_reason(protocols: list[Path], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"not an image")
+    sources = [Source("bad", str(bad)), *dataset_sources(protocols[0])[:2], Source("gone", "nowhere.jpg")]
+    caption(sources, Captioner(), tmp_path / "c.parquet", Recorder())
+    rows = rows_of(tmp_path / "c.parquet")
+    assert [bool(reason) for _, _, reason in rows] == [True, False, False, True]
+    assert "cannot be decoded" in rows[0][2] and "does not exist" in rows[3][2] and rows[0][1] == ""
+
+
+def test_out_of_memory_halves_the_batch(protocols: list[Path], tmp_path: Path) -> None:
+    class Small(Recorder):
+        def caption(self, images: Sequence[Image.Image]) -> list[str]:
+            if len(images) > 2:
+                raise RuntimeError("CUDA out of memory. Tried to allocate")
+            return super().caption(images)
+
+    small = Small()
+    sources = dataset_sources(protocols[0])[:8]
+    caption(sources, Captioner(batch_size=8), tmp_path / "a.parquet", small)
+    caption(sources, Captioner(batch_size=8), tmp_path / "b.parquet", Recorder())
+    assert small.calls == [2, 2, 2, 2] and rows_of(tmp_path / "a.parquet") == rows_of(tmp_path / "b.parquet")
+
+
+def test_importing_light_stages_does_not_import_torch() -> None:
+    import subprocess
+    import sys
+
+    light = "captioning crawl_ingest datasets.images datasets.protocol fourier_filter pseudolabel train eval miniweb"
+    imports = ", ".join(f"pipeline.{name}" for name in light.split())
+    code = f"import sys, {imports}\nassert 'torch' not in sys.modules, 'torch was imported'"
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

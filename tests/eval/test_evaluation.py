@@ -1,0 +1,81 @@
+"""Evaluation of a checkpoint, forgetting, and the summary table."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.artifacts import ArtifactError, Layout, write_json
+from pipeline.config import Config, parse_config
+from pipeline.eval import evaluate, write_summary
+from pipeline.eval.summary import table
+from pipeline.train.models import build_model, save_model
+
+
+def checkpoint(path: Path, protocol: Path, classes: list[int]) -> Path:
+    facts = json.loads(protocol.read_text())
+    torch.manual_seed(1)
+    about = {key: facts[key] for key in ("dataset", "task", "setting", "step", "order")}
+    save_model(path, build_model("small_cnn", classes), about)
+    return path
+
+
+@pytest.fixture
+def config() -> Config:
+    return parse_config({"datasets": {"eval_size": 48}, "eval": {"overlays": 3}, "train": {"threads": 1}})
+
+
+def test_outputs_of_an_evaluation(protocols: list[Path], tmp_path: Path, config: Config) -> None:
+    model = checkpoint(tmp_path / "m.safetensors", protocols[1], [16, 5])
+    result = evaluate(model, protocols[1], tmp_path / "out", config)
+    assert json.loads((tmp_path / "out" / "eval.json").read_text()) == result
+    counts = np.load(tmp_path / "out" / "confusion.npy")
+    assert counts.shape == (21, 21) and counts.sum() > 40 * 48 * 48 * 0.7
+    assert len(list((tmp_path / "out" / "overlays").glob("*.png"))) == 3
+    iou = {k: v for k, v in result["iou"].items() if v is not None}
+    assert result["all"] == pytest.approx(np.mean(list(iou.values())), abs=1e-3)
+    new = [iou[n] for n in ("pottedplant", "sheep", "sofa", "train", "tvmonitor") if n in iou]
+    assert result["new"] == pytest.approx(np.mean(new), abs=1e-3)
+
+
+def test_base_step_has_no_new_classes_and_forgetting_needs_a_past(
+    protocols: list[Path], tmp_path: Path, config: Config
+) -> None:
+    base = evaluate(checkpoint(tmp_path / "b.safetensors", protocols[0], [16]), protocols[0], tmp_path / "b", config)
+    assert base["new"] is None and base["harmonic"] is None and base["forgetting"] == {}
+    best = {**base, "best_iou": {**base["best_iou"], "cat": 80.0}}
+    write_json(tmp_path / "b" / "eval.json", best)
+    model = checkpoint(tmp_path / "m.safetensors", protocols[1], [16, 5])
+    later = evaluate(model, protocols[1], tmp_path / "s", config, previous=tmp_path / "b" / "eval.json")
+    assert later["forgetting"]["cat"] == pytest.approx(80.0 - later["iou"]["cat"], abs=1e-3)
+    assert later["best_iou"]["cat"] == 80.0
+
+
+def test_checkpoint_of_another_step_is_refused(protocols: list[Path], tmp_path: Path, config: Config) -> None:
+    model = checkpoint(tmp_path / "m.safetensors", protocols[0], [16])
+    with pytest.raises(ArtifactError, match="has step 0, this run needs 1"):
+        evaluate(model, protocols[1], tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_summary_has_a_row_per_method_seed_and_step(tmp_path: Path) -> None:
+    raw: dict[str, Any] = {"experiment": {"name": "x", "seeds": [0, 1], "results_dir": str(tmp_path)}}
+    config = parse_config(raw)
+    paths = Layout.of(config)
+    keys = ("old", "new", "all", "all_no_background", "harmonic")
+    for seed in (0, 1):
+        for recipe in ("ce", "bce"):
+            write_json(paths.base(recipe, seed, "eval.json"), dict.fromkeys(keys, 60.0) | {"new": None})
+        for run in config.experiment.runs:
+            write_json(paths.step(run.name, seed, 1, "eval.json"), dict.fromkeys(keys, 40.0 + seed))
+    rows = write_summary(config, 1, tmp_path / "summary.csv")
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert len(rows) == len(written) == 3 * 2 * 2
+    assert list(written[0]) == ["method", "variant", "seed", "step", *keys]
+    assert {row["method"] for row in written} == {"ft", "wilson", "web_wilss"} and written[0]["new"] == ""
+    assert "40.5 ± 0.7" in table(rows)
