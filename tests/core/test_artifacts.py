@@ -90,7 +90,8 @@ def test_kill_in_the_middle_of_a_write_leaves_no_partial_file(tmp_path: Path) ->
     code = (
         "import sys, time\nfrom pipeline.artifacts import atomic_path\n"
         "with atomic_path(sys.argv[1]) as t:\n"
-        "    with open(t, 'wb') as f:\n        f.write(b'x' * 1000); f.flush(); print('half', flush=True); time.sleep(60)\n"
+        "    with open(t, 'wb') as f:\n"
+        "        f.write(b'x' * 1000); f.flush(); print('half', flush=True); time.sleep(60)\n"
     )
     root = Path(__file__).parents[2]
     child = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, cwd=root)

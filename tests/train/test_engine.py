@@ -164,8 +164,9 @@ def test_checkpoint_of_another_task_is_one_clear_line(
 
     facts = json.loads(protocols[1].read_text())
     (tmp_path / "other.json").write_text(json.dumps({**facts, "task": "10-10"}))
-    arguments = ["step", "--method", "ft", "--seed", "0", "--protocol", str(tmp_path / "other.json"), "--train-list",
-                 str(lists["dataset"]), "--previous", str(bases["ce"] / "model.safetensors"), "--out", str(tmp_path / "o")]  # fmt: skip
+    arguments = ["step", "--method", "ft", "--seed", "0", "--protocol", str(tmp_path / "other.json")]
+    arguments += ["--train-list", str(lists["dataset"]), "--previous", str(bases["ce"] / "model.safetensors")]
+    arguments += ["--out", str(tmp_path / "o")]
     assert main(arguments) == 2
     assert "has task '15-5', this run needs '10-10'" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.train.models.network import Features
+from pipeline.train.models.pooling import pooled_context
 
 SLOPE = 0.01
 
@@ -77,17 +78,20 @@ class SmallBody(nn.Module):
 
 
 class SmallHead(nn.Module):
-    """A 3x3 convolution beside a dilated one and the global mean, summed; `channels` outputs."""
+    """A 3x3 convolution and the pooled context, summed; `channels` outputs.
 
-    def __init__(self, channels_in: int, channels: int = 96) -> None:
+    `window` is the side of a training crop's feature map (24 for a 96 crop at stride 4).
+    """
+
+    def __init__(self, channels_in: int, channels: int = 96, window: int = 24) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.window = channels, window
         self.near = nn.Conv2d(channels_in, channels, 3, 1, 1, bias=False)
         self.pooled = nn.Conv2d(channels_in, channels, 1, bias=False)
         self.out = norm_act(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return pre-logits (B, channels, h, w)."""
-        context = self.pooled(x.mean(dim=(2, 3), keepdim=True))
+        context = self.pooled(pooled_context(x, self.window, self.training))
         result: Tensor = self.out(self.near(x) + context)
         return result

@@ -1,0 +1,20 @@
+"""The pooling branch of the segmentation head (web_wilss.md 3.5)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pooled_context(x: Tensor, window: int, training: bool) -> Tensor:
+    """Return the context of features (B, C, H, W): their global mean in training, (B, C, 1, 1).
+
+    In evaluation a moving mean over min(window, side), stride 1, replicate-padded back to (B, C, H, W), so that
+    larger images than the training crop see a context of the size they were trained with.
+    """
+    if training:
+        return x.mean(dim=(2, 3), keepdim=True)
+    height, width = min(window, x.shape[-2]), min(window, x.shape[-1])
+    pooled = F.avg_pool2d(x, (height, width), stride=1)
+    left, top = (width - 1) // 2, (height - 1) // 2
+    return F.pad(pooled, (left, width - 1 - left, top, height - 1 - top), mode="replicate")
