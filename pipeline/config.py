@@ -114,7 +114,16 @@ class CrawlIngest(Section):
     max_bytes: int = Field(5_000_000, ge=1)
     max_pixels: int = Field(16_000_000, ge=1)
     min_side: int = Field(48, ge=1)
-    near_duplicate_bits: int = Field(4, ge=0)
+    near_duplicate_bits: int = Field(4, ge=0, le=16)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CrawlIngest:
+        if self.connections_per_host > self.connections:
+            raise ValueError(
+                f"connections_per_host is {self.connections_per_host} and connections is {self.connections}; "
+                "the first cannot exceed the second"
+            )
+        return self
 
 
 class Captioner(Section):
@@ -168,6 +177,12 @@ class Discriminator(Section):
     held_out_repeats: int = Field(3, ge=0)
     held_out_epochs: int = Field(6, ge=1)
     seed: int = 42
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Discriminator:
+        if self.crop > self.resize:
+            raise ValueError(f"crop is {self.crop} and resize is {self.resize}; a crop must fit into the resized image")
+        return self
 
 
 class Selection(Section):

@@ -1,23 +1,16 @@
 """Captions, nouns, class vocabulary and the noun filter. `python -m pipeline.captioning --help`."""
 
-from __future__ import annotations
-
-from typing import Any
+from pipeline.lazy import lazy_names
 
 STAGE_VERSION = 1
 
-_PUBLIC = {
-    "caption": "pipeline.captioning.captions",
-    "extract_nouns": "pipeline.captioning.nouns",
-    "filter_nouns": "pipeline.captioning.noun_filter",
-    "Similarity": "pipeline.captioning.similarity",
-    "Captioner": "pipeline.captioning.captioners",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        import importlib
-
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
-    raise AttributeError(name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "caption": "captions",
+        "extract_nouns": "nouns",
+        "filter_nouns": "noun_filter",
+        "Similarity": "similarity",
+        "Captioner": "captioners",
+    },
+)

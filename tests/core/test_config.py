@@ -33,6 +33,8 @@ def test_every_experiment_is_valid(file: Path) -> None:
             "`datasets.setting`.*'overlap' or 'disjoint'.*'overlapped'",
         ),
         ({"train": {"base": {"epochs": 0}}}, "`train.base.epochs`.*greater than or equal to 1; got 0"),
+        ({"fourier_filter": {"discriminator": {"crop": 80}}}, "crop is 80 and resize is 72"),
+        ({"crawl_ingest": {"connections": 2}}, "connections_per_host is 8 and connections is 2"),
         ({"experiment": {"seeds": [1, 1]}}, r"seeds must be distinct and not empty, got \[1, 1\]"),
         ({"experiment": {"runs": [{"method": "ft"}, {"method": "ft"}]}}, r"runs \['ft'\] appear twice"),
     ],
