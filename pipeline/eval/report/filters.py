@@ -60,7 +60,8 @@ def _funnel(paths: Layout, steps: int, manifests: dict[str, list[Row]], replay: 
     rows: list[Row] = []
     for plan, table in manifests.items():
         kept = sum(row["status"] == "kept" for row in table)
-        rows.append({"plan": plan, "stages": [("addresses found", len(table)), ("downloaded and distinct", kept)]})
+        stages = [("addresses found", len(table)), ("downloaded and distinct", kept)]
+        rows.append({"plan": plan, "title": _title(plan), "stages": stages})
     for step in range(1, steps + 1):
         nouns = read_table(paths.selection(step, "noun_filter"), NOUN_FILTER)
         fourier = read_table(paths.selection(step, "fourier"), FOURIER)
@@ -79,6 +80,14 @@ def _funnel(paths: Layout, steps: int, manifests: dict[str, list[Row]], replay: 
         top = max(count for _, count in row["stages"]) or 1
         row["stages"] = [(name, count, 100 * count / top) for name, count in row["stages"]]
     return rows
+
+
+def _title(plan: str) -> str:
+    if plan == "base":
+        return "Base classes, to fit the discriminator"
+    if plan.startswith("replay"):
+        return f"Step {plan.removeprefix('replay')}: old classes, by caption"
+    return f"Step {plan.removeprefix('step')}: new classes, by name"
 
 
 def _refusals(manifests: dict[str, list[Row]]) -> list[tuple[str, str, int]]:
