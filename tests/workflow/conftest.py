@@ -33,6 +33,8 @@ class Workspace:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if (folder / "tiny.yaml").exists():
+            return
         for name in COPIED:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("Snakefile", "config.yaml"):
@@ -77,7 +79,9 @@ class Workspace:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The tiny experiment, run to its end once; tests must not change it for good."""
-    workspace = Workspace(tmp_path_factory.mktemp("tiny"))
+    # While writing tests, PIPELINE_TINY names a finished folder to use again.
+    reused = os.environ.get("PIPELINE_TINY")
+    workspace = Workspace(Path(reused) if reused else tmp_path_factory.mktemp("tiny"))
     done = workspace.run()
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return workspace

@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_everything_is_there(finished: Workspace) -> None:
 
 def test_report_is_one_offline_page_with_the_story(finished: Workspace) -> None:
     text = (finished.folder / "results" / "tiny" / "report" / "index.html").read_text()
-    assert "http://" not in text.replace("http://www.w3.org", "") and "<script src" not in text
+    assert not re.search(r'(src|href)="(https?:)?//', text) and "<script" not in text
     for part in ("Web-WILSS keeps", "Kept and rejected", "held-out base classes", "peak memory", "duplicate near",
                  "Forgetting", "data:image/webp;base64"):  # fmt: skip
         assert part in text, part
@@ -111,11 +112,12 @@ def test_a_raised_code_version_reruns_its_stage(finished: Workspace) -> None:
 
 
 def test_a_deleted_artifact_is_made_again(finished: Workspace) -> None:
-    path = finished.folder / "results" / "tiny" / "ft" / "seed0" / "step1" / "model.safetensors"
+    target = "results/tiny/ft/seed0/step1/model.safetensors"
+    path = finished.folder / target
     held = path.with_name("held")
     path.rename(held)
     try:
-        assert finished.planned() == {"train_step": 1, "evaluate": 1, "report": 1}
+        assert finished.planned("--", target) == {"train_step": 1}
     finally:
         held.rename(path)
 
