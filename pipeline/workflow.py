@@ -70,8 +70,8 @@ class Workflow:
         return f"python -m pipeline.miniweb serve --root {self.paths.site()} --" if self.mini_web else ""
 
     def plan_step(self, plan: str) -> int:
-        """Return the step that a plan (`base`, `step<k>`, `replay<k>`) serves."""
-        return int(plan.removeprefix("step").removeprefix("replay") or 0) if plan != "base" else 0
+        """Return the step whose protocol a plan asks for: `step<k>` its own, `base` and `replay<k>` step 0's."""
+        return int(plan.removeprefix("step")) if plan.startswith("step") else 0
 
     def shards(self, plan: str) -> list[str]:
         """Return the names of a plan's shards."""

@@ -1,7 +1,6 @@
 rule plan:
     input:
         protocol=lambda wildcards: paths.pool_protocol(work.plan_step(wildcards.plan)),
-        base=paths.pool_protocol(0),
         captions=lambda wildcards: work.plan_captions(wildcards.plan),
     output:
         paths.queries("{plan}"),

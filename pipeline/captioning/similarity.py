@@ -36,9 +36,8 @@ class EmbeddingSimilarity:
 
     def scores(self, words: Sequence[str], targets: Sequence[str]) -> Matrix:
         """Return (words, targets) cosines."""
-        out = np.full((len(words), len(targets)), np.nan, np.float32)
         if not words or not targets:
-            return out
+            return np.zeros((len(words), len(targets)), np.float32)
         import faiss
 
         unique, names = list(dict.fromkeys(words)), list(dict.fromkeys(targets))

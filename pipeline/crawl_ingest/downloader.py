@@ -62,14 +62,18 @@ class Downloader:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def fetch(self, url: str) -> Fetched:
-        """Return the body of an address. Raises FetchError with the reason it was refused or failed."""
+    async def fetch(self, url: str, patient: bool = False) -> Fetched:
+        """Return the body of an address. Raises FetchError with the reason it was refused or failed.
+
+        A time-out is final unless `patient`: searches are worth waiting for, one image among many is not.
+        """
         for attempt in range(self.settings.retries + 1):
             try:
                 async with asyncio.timeout(self.settings.timeout):
                     return await self._follow(url)
             except TimeoutError:
-                raise FetchError("timeout", url=url) from None
+                if not patient or attempt == self.settings.retries:
+                    raise FetchError("timeout", url=url) from None
             except _RetryError as again:
                 if attempt == self.settings.retries:
                     raise FetchError("http_error" if again.status else "connection", again.status, url) from None

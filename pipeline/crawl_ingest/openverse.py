@@ -36,7 +36,7 @@ async def search(
 
 async def _page(downloader: Downloader, url: str) -> tuple[list[Any], int]:
     try:
-        fetched = await downloader.fetch(url)
+        fetched = await downloader.fetch(url, patient=True)
     except FetchError as error:
         raise SearchError(f"search {url} failed: {error.reason} {error.status or ''}".rstrip()) from None
     try:

@@ -27,6 +27,8 @@ def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, capt
     """
     facts = read_json(protocol)
     if plan.startswith("replay"):
+        if facts["step"] != 0:
+            raise ValueError(f"plan {plan} asks with captions of base images; pass the protocol of step 0, not {protocol}")
         if captions is None:
             raise ValueError(f"plan {plan} asks with captions of base images; pass --captions")
         rows = _caption_queries(facts, read_table(captions, CAPTIONS), settings.replay_queries)

@@ -22,7 +22,7 @@ from pipeline.crawl_ingest.network import ENVIRONMENT
 from pipeline.crawl_ingest.plan import write_plan
 from pipeline.miniweb.server import serving
 
-SETTINGS = CrawlIngest(per_class=26, shards=1, timeout=2.0, base_per_class=8)
+SETTINGS = CrawlIngest(per_class=26, shards=1, timeout=5.0, base_per_class=8)
 EXPECTED = {
     "404": "http_error", "403": "http_error", "410": "http_error", "truncated": "truncated", "html": "not_an_image",
     "svg": "not_an_image", "robots": "robots", "robots_broken": "robots", "robots_header": "robots_header",

@@ -228,5 +228,7 @@ def test_replay_plan_spreads_over_classes(protocols: list[Path], tmp_path: Path)
     assert len(queries) == 30 == len({q["text"] for q in queries})
     assert {c for q in queries for c in q["class_ids"]} == set(range(1, 16))
     assert all(q["source_image_id"] in q["text"] for q in queries)
+    with pytest.raises(ValueError, match="pass the protocol of step 0"):
+        write_plan("replay1", protocols[1], SETTINGS, out, captions)
     with pytest.raises(ValueError, match="--captions"):
         write_plan("replay1", protocols[0], SETTINGS, out)
