@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -109,18 +108,23 @@ class EvalDataset:
         }
 
 
+_PICTURES: dict[str, Image.Image] = {}
+_MASKS: dict[str, NDArray[np.uint8]] = {}
+
+
 def _picture(uri: str) -> Image.Image:
-    if uri in _KEPT:
-        return _KEPT[uri]
+    if uri in _PICTURES:
+        return _PICTURES[uri]
     image = open_image(uri)
-    if image.width * image.height <= CACHE_PIXELS and len(_KEPT) < CACHE_IMAGES:
-        _KEPT[uri] = image
+    if image.width * image.height <= CACHE_PIXELS and len(_PICTURES) < CACHE_IMAGES:
+        _PICTURES[uri] = image
     return image
 
 
-_KEPT: dict[str, Image.Image] = {}
-
-
-@lru_cache(maxsize=CACHE_IMAGES)
 def _mask(path: str) -> NDArray[np.uint8]:
-    return open_mask(path)
+    if path in _MASKS:
+        return _MASKS[path]
+    mask = open_mask(path)
+    if mask.size <= CACHE_PIXELS and len(_MASKS) < CACHE_IMAGES:
+        _MASKS[path] = mask
+    return mask
