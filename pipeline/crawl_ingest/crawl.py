@@ -10,6 +10,7 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from typing import Any
 from pipeline.artifacts import INGEST, QUERIES, atomic_path, read_json, read_table, write_json, write_table
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest import openverse
-from pipeline.crawl_ingest.downloader import Downloader, FetchError
+from pipeline.crawl_ingest.downloader import Downloader
 from pipeline.crawl_ingest.duplicates import HashIndex
+from pipeline.crawl_ingest.host import FetchError
 from pipeline.crawl_ingest.intake import IntakeError, accept, perceptual_hash
 from pipeline.crawl_ingest.network import SITE
 from pipeline.crawl_ingest.plan import query_limit
@@ -33,11 +35,14 @@ def ingest(queries: Path, shard: str, protocol: Path, settings: CrawlIngest, out
     """Write <shard>.tar, .parquet and .stats.json beside `out` (the tar) and return the counts by reason.
 
     The rows depend on what the web answers, not on the order of arrival or on earlier interruptions.
-    Raises SearchError if the search service does not work.
+    The pool's state lies in the folder above that of `out`.
+    Raises SearchError if the search service does not work, ValueError if `shard` is no shard's name.
     """
-    plan, number = shard.rsplit("-", 1)
+    plan, _, number = shard.rpartition("-")
+    if not plan or not number.isdecimal():
+        raise ValueError(f"got shard {shard!r}, expected <plan>-<number> such as base-00000")
     rows = [row for row in read_table(queries, QUERIES) if row["shard"] == int(number)]
-    state = PoolState(out.parents[1], _policy(settings))
+    state = PoolState(out.absolute().parents[1], _policy(settings))
     try:
         candidates = asyncio.run(_crawl(rows, plan, settings, state, shard))
         table = _decide(candidates, state, settings, _evaluation_hashes(protocol, settings))
@@ -69,13 +74,15 @@ async def _crawl(queries: Sequence[Row], plan: str, settings: CrawlIngest, state
         # A fixed crew of workers keeps memory flat in the number of addresses.
         pending = iter(todo)
 
-        async def work() -> None:
+        async def work(decoder: Executor) -> None:
             for url in pending:
-                outcome = await _download(downloader, url, settings, state)
+                outcome = await _download(downloader, url, settings, state, decoder)
                 tally[status_of(outcome.reason)] += 1
                 progress.update(note=", ".join(f"{count} {status}" for status, count in sorted(tally.items())))
 
-        await asyncio.gather(*(work() for _ in range(settings.connections)))
+        # Decoding beside the event loop: large images must not make the others' answers look late.
+        with ThreadPoolExecutor(1) as decoder:
+            await asyncio.gather(*(work(decoder) for _ in range(settings.connections)))
     return candidates
 
 
@@ -97,7 +104,9 @@ async def _search(
     return [{**item, "query_id": query["query_id"], "rank": rank} for rank, item in enumerate(found)]
 
 
-async def _download(downloader: Downloader, url: str, settings: CrawlIngest, state: PoolState) -> Outcome:
+async def _download(
+    downloader: Downloader, url: str, settings: CrawlIngest, state: PoolState, decoder: Executor
+) -> Outcome:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         fetched = await downloader.fetch(url)
@@ -106,7 +115,7 @@ async def _download(downloader: Downloader, url: str, settings: CrawlIngest, sta
         state.finish(outcome)
         return outcome
     try:
-        image = accept(fetched.body, settings)
+        image = await asyncio.get_running_loop().run_in_executor(decoder, accept, fetched.body, settings)
     except IntakeError as error:
         outcome = Outcome(url, error.reason, fetched.final_url, fetched.status, bytes=len(fetched.body), fetched_at=now)
         state.finish(outcome)
@@ -115,7 +124,9 @@ async def _download(downloader: Downloader, url: str, settings: CrawlIngest, sta
         url, KEPT, fetched.final_url, fetched.status, image.image_id, image.width, image.height, len(image.data),
         image.phash, now,
     )  # fmt: skip
-    state.finish(outcome, image.data)
+    # Syncing to disk takes longer than decoding; several at once share the wait.
+    await asyncio.to_thread(state.spool, image.image_id, image.data)
+    state.finish(outcome)
     return outcome
 
 

@@ -1,34 +1,29 @@
-"""A polite downloader: robots.txt, one limiter per host, retries that listen, caps on bytes and time."""
+"""A polite downloader: robots.txt, one pace per host, retries that listen, caps on bytes and time."""
 
 from __future__ import annotations
 
 import asyncio
 import email.utils
 import random
+import re
+import string
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote
 
 import aiohttp
-from aiolimiter import AsyncLimiter
+from yarl import URL
 
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.host import MAX_WAIT, FetchError, Host
 from pipeline.crawl_ingest.network import PrivateAddressError, connector, is_private_literal
 from pipeline.crawl_ingest.robots import MAX_ROBOTS_BYTES, RobotsRules, opts_out
 
 MAX_REDIRECTS = 5
-MAX_WAIT = 30.0
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-class FetchError(Exception):
-    """A fetch ended without bytes; `reason` is one of reasons.REFUSED or FAILED."""
-
-    def __init__(self, reason: str, status: int = 0, url: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.status, self.url = reason, status, url
 
 
 @dataclass(frozen=True)
@@ -45,8 +40,7 @@ class Downloader:
 
     def __init__(self, settings: CrawlIngest) -> None:
         self.settings = settings
-        self._limiters: dict[str, AsyncLimiter] = {}
-        self._robots: dict[str, asyncio.Task[RobotsRules]] = {}
+        self._hosts: dict[str, asyncio.Task[Host]] = {}
         self._jitter = random.Random(0)
 
     async def __aenter__(self) -> Downloader:
@@ -54,6 +48,7 @@ class Downloader:
             connector=connector(self.settings.connections, self.settings.connections_per_host),
             headers={"User-Agent": self.settings.user_agent},
             cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
             trust_env=False,
             auto_decompress=True,
         )
@@ -68,111 +63,151 @@ class Downloader:
         A time-out is final unless `patient`: searches are worth waiting for, one image among many is not.
         """
         for attempt in range(self.settings.retries + 1):
+            last = attempt == self.settings.retries
             try:
-                async with asyncio.timeout(self.settings.timeout):
-                    return await self._follow(url)
+                return await self._follow(url)
             except TimeoutError:
-                if not patient or attempt == self.settings.retries:
+                if last or not patient:
                     raise FetchError("timeout", url=url) from None
             except _RetryError as again:
-                if attempt == self.settings.retries:
+                if last or (again.after or 0) > MAX_WAIT:
                     raise FetchError("http_error" if again.status else "connection", again.status, url) from None
                 await asyncio.sleep(self._pause(attempt, again.after))
         raise AssertionError("unreachable")
 
     def _pause(self, attempt: int, after: float | None) -> float:
         if after is not None:
-            return min(after, MAX_WAIT)
+            return after
         return min(0.5 * 2**attempt, MAX_WAIT) * self._jitter.uniform(0.5, 1.0)
 
-    async def _follow(self, url: str) -> Fetched:
+    async def _follow(self, address: str) -> Fetched:
+        url, left = _parse(address), self.settings.timeout
         for _ in range(MAX_REDIRECTS + 1):
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise FetchError("scheme", url=url)
-            if is_private_literal(parts.hostname):
-                raise FetchError("private_address", url=url)
-            await self._permit(url)
-            async with self._limiters[parts.netloc]:
-                result = await self._request(url)
+            try:
+                host = await self._host(url)
+                # Waiting for our turn is our own wish and no fault of the host: only requests use up its time.
+                async with host.turn():
+                    began = time.monotonic()
+                    result = await self._request(url, host, left)
+                    left -= time.monotonic() - began
+            except FetchError as error:
+                raise FetchError(error.reason, error.status, str(url)) from None
             if isinstance(result, Fetched):
                 return result
-            url = urljoin(url, result)
-        raise FetchError("redirect_limit", url=url)
+            url = result
+        raise FetchError("redirect_limit", url=str(url))
 
-    async def _permit(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.netloc not in self._robots:
-            task = asyncio.ensure_future(self._read_robots(f"{parts.scheme}://{parts.netloc}/robots.txt"))
-            self._robots[parts.netloc] = task
-        rules = await asyncio.shield(self._robots[parts.netloc])
-        if parts.netloc not in self._limiters:
-            pace = max(1 / self.settings.requests_per_second, rules.delay(self.settings.user_agent))
-            burst = max(1.0, min(self.settings.connections_per_host, 1 / pace))
-            self._limiters[parts.netloc] = AsyncLimiter(burst, burst * pace)
-        if not rules.allows(url, self.settings.user_agent):
-            raise FetchError("robots", url=url)
+    async def _host(self, url: URL) -> Host:
+        if is_private_literal(url.host or ""):
+            raise FetchError("private_address")
+        origin = str(url.origin())
+        if origin not in self._hosts:
+            self._hosts[origin] = asyncio.ensure_future(self._meet(URL(origin)))
+        host = await asyncio.shield(self._hosts[origin])
+        if not host.rules.allows(str(url), self.settings.user_agent):
+            raise FetchError("robots")
+        return host
 
-    async def _read_robots(self, url: str) -> RobotsRules:
-        # RFC 9309: an unavailable file (4xx) allows, an unreachable one (5xx, network) forbids.
-        try:
-            async with asyncio.timeout(self.settings.timeout), self._session.get(url) as response:
-                if response.status >= 500 or response.status == 429:
-                    return RobotsRules(None)
-                if response.status >= 400:
-                    return RobotsRules("")
-                body = await response.content.read(MAX_ROBOTS_BYTES)
-                return RobotsRules(body.decode("utf-8", "replace"))
-        except PrivateAddressError:
-            return RobotsRules("")
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-            return RobotsRules(None)
+    async def _meet(self, origin: URL) -> Host:
+        # RFC 9309: a missing robots.txt (4xx) allows, one that cannot be read (5xx, network) forbids.
+        for attempt in range(self.settings.retries + 1):
+            try:
+                async with asyncio.timeout(self.settings.timeout):
+                    return Host(RobotsRules(await self._robots(origin)), self.settings)
+            except TimeoutError:
+                break
+            except _RetryError as again:
+                if attempt < self.settings.retries and (again.after or 0) <= MAX_WAIT:
+                    await asyncio.sleep(self._pause(attempt, again.after))
+                elif again.unreachable:
+                    raise FetchError("connection") from None
+        raise FetchError("robots_unreachable")
 
-    async def _request(self, url: str) -> Fetched | str:
-        try:
-            async with self._session.get(url, allow_redirects=False) as response:
-                if response.status in REDIRECTS and "Location" in response.headers:
-                    return response.headers["Location"]
-                if response.status in RETRIED:
-                    raise _RetryError(response.status, retry_after(response.headers))
-                if response.status != 200:
-                    raise FetchError("http_error", response.status, url)
-                if opts_out(response.headers.getall("X-Robots-Tag", []), self.settings.user_agent):
-                    raise FetchError("robots_header", response.status, url)
-                return Fetched(await self._read(response, url), url, response.status)
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, PrivateAddressError):
-                raise FetchError("private_address", url=url) from None
-            raise _RetryError(0, None) from None
-        except PrivateAddressError:
-            raise FetchError("private_address", url=url) from None
-        except (aiohttp.InvalidURL, ValueError):
-            raise FetchError("scheme", url=url) from None
-        except (aiohttp.ClientError, OSError):
-            raise _RetryError(0, None) from None
-
-    async def _read(self, response: aiohttp.ClientResponse, url: str) -> bytes:
+    async def _robots(self, origin: URL) -> str:
         body = bytearray()
+        with _translated(origin):
+            async with self._session.get(origin / "robots.txt", max_redirects=MAX_REDIRECTS) as response:
+                if response.status == 429 or response.status >= 500:
+                    raise _RetryError(response.status, retry_after(response.headers))
+                if response.status >= 400:
+                    return ""
+                async for chunk in response.content.iter_chunked(65536):
+                    body += chunk
+                    if len(body) >= MAX_ROBOTS_BYTES:
+                        break
+        return body[:MAX_ROBOTS_BYTES].decode("utf-8", "replace")
+
+    async def _request(self, url: URL, host: Host, seconds: float) -> Fetched | URL:
+        with _translated(url):
+            async with asyncio.timeout(seconds), self._session.get(url, allow_redirects=False) as response:
+                moved = response.status in REDIRECTS and "Location" in response.headers
+                if response.status in RETRIED:
+                    after = retry_after(response.headers)
+                    host.pause(after or 0)
+                    raise _RetryError(response.status, after)
+                if response.status != 200 and not moved:
+                    raise FetchError("http_error", response.status)
+                if opts_out(response.headers.getall("X-Robots-Tag", []), self.settings.user_agent):
+                    raise FetchError("robots_header", response.status)
+                if moved:
+                    return _parse(response.headers["Location"], url)
+                return Fetched(await self._read(response), str(url), response.status)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        if (response.content_length or 0) > self.settings.max_bytes:
+            raise FetchError("too_large", response.status)
         async for chunk in response.content.iter_chunked(65536):
             body += chunk
             if len(body) > self.settings.max_bytes:
-                raise FetchError("too_large", response.status, url)
+                raise FetchError("too_large", response.status)
         return bytes(body)
 
 
 class _RetryError(Exception):
-    def __init__(self, status: int, after: float | None) -> None:
+    def __init__(self, status: int, after: float | None, unreachable: bool = False) -> None:
         super().__init__(status)
-        self.status, self.after = status, after
+        self.status, self.after, self.unreachable = status, after, unreachable
+
+
+@contextmanager
+def _translated(url: URL) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except aiohttp.ClientConnectorError as error:
+        elsewhere = error.host != url.host
+        if isinstance(error.os_error, PrivateAddressError) and not elsewhere:
+            raise FetchError("private_address") from None
+        raise _RetryError(0, None, unreachable=not elsewhere) from None
+    except (aiohttp.InvalidURL, ValueError):
+        raise FetchError("scheme") from None
+    except (aiohttp.ClientError, OSError):
+        raise _RetryError(0, None) from None
+
+
+def _parse(address: str, base: URL | None = None) -> URL:
+    # The parser is the one that makes the request, so that a check and the connection see the same host.
+    try:
+        if not address.isascii() and base is not None:
+            address = quote(address.encode("utf-8", "surrogateescape"), safe=string.printable)
+        url = URL(address) if base is None else base.join(URL(address))
+        host = url.raw_host or ""
+    except ValueError:
+        raise FetchError("scheme", url=address.encode("utf-8", "replace").decode()) from None
+    if url.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:-]+", host) or url.user is not None:
+        raise FetchError("scheme", url=str(url))
+    return url
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds a Retry-After header asks for (a number or an HTTP date), None if it says nothing."""
     value = headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+        moment = email.utils.parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError, OverflowError):
         return None
-    return max(0.0, moment.timestamp() - time.time())
+    return max(0.0, moment - time.time())

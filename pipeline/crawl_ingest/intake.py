@@ -1,8 +1,8 @@
 """What is accepted as an image, decided by decoding the bytes and never by a header.
 
-Original bytes are stored if they are a plain RGB JPEG without metadata; everything else is decoded, turned
-upright, stripped of metadata (GPS!) and written again as JPEG of high quality. The Fourier discriminator
-sees every image through its own resize, so that it cannot tell which happened.
+Original bytes are stored if they are an RGB JPEG that holds nothing but its picture; everything else is decoded,
+turned upright, laid on white where transparent, stripped of metadata (GPS!) and written again as JPEG of high
+quality. The Fourier discriminator sees every image through its own resize, so that it cannot tell which happened.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import imagehash
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.jpeg import is_bare
 
 QUALITY = 95
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -54,7 +55,11 @@ def accept(data: bytes, settings: CrawlIngest) -> Accepted:
             raise IntakeError("not_an_image") from None
         except OSError as error:
             raise IntakeError("truncated" if "truncated" in str(error) else "not_an_image") from None
-        except (SyntaxError, ValueError, MemoryError, EOFError, OverflowError):
+        except IntakeError:
+            raise
+        except Exception:
+            # Decoders raise almost anything on hostile bytes (struct.error, KeyError ...), and one image must
+            # not end a shard.
             raise IntakeError("not_an_image") from None
 
 
@@ -64,8 +69,8 @@ def _decode(data: bytes, settings: CrawlIngest) -> Accepted:
             raise IntakeError("too_many_pixels")
         if min(image.size) < settings.min_side:
             raise IntakeError("too_small")
-        plain = image.format == "JPEG" and image.mode == "RGB" and not _metadata(image)
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        plain = image.format == "JPEG" and image.mode == "RGB" and is_bare(data)
+        upright = _rgb(ImageOps.exif_transpose(image))
     stored = data if plain else _encode(upright)
     digest = hashlib.sha256(stored).hexdigest()
     return Accepted(stored, digest, upright.width, upright.height, perceptual_hash(upright))
@@ -76,8 +81,15 @@ def perceptual_hash(image: Image.Image) -> str:
     return str(imagehash.phash(image))
 
 
-def _metadata(image: Image.Image) -> bool:
-    return any(key in image.info for key in ("exif", "icc_profile", "comment", "photoshop", "xmp", "adobe"))
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # Sixteen bits would be clipped to white instead of scaled.
+        image = image.point(lambda value: value * (1 / 257)).convert("L")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
+    return image.convert("RGB")
 
 
 def _encode(image: Image.Image) -> bytes:

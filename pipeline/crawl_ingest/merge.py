@@ -12,11 +12,16 @@ from pipeline.crawl_ingest.reasons import KEPT, status_of
 
 
 def merge(queries: Path, shards: Sequence[Path], settings: CrawlIngest, out: Path) -> None:
-    """Write the manifest. Of two equal images the one with the earlier query and rank is kept."""
+    """Write the manifest. Of two equal images the one with the earlier query and rank is kept.
+
+    Raises ValueError if a shard holds a query that is not in `queries`.
+    """
     asked = {row["query_id"]: (order, row) for order, row in enumerate(read_table(queries, QUERIES))}
     rows = []
     for path in shards:
         for row in read_table(path, INGEST):
+            if row["query_id"] not in asked:
+                raise ValueError(f"{path} answers query {row['query_id']}, which is not in {queries}; crawl it again")
             order, query = asked[row["query_id"]]
             extra = {
                 "shard": path.stem,

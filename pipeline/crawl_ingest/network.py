@@ -14,6 +14,8 @@ from aiohttp.resolver import DefaultResolver
 
 ENVIRONMENT = "PIPELINE_RESOLVE"
 SITE = "PIPELINE_SITE"
+_CARRIERS = [ipaddress.IPv6Network(net) for net in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")]
+# IPv4-compatible, mapped, translated and NAT64 addresses: the last 32 bits are an IPv4 address.
 
 
 class PrivateAddressError(OSError):
@@ -91,7 +93,14 @@ def is_private_literal(host: str) -> bool:
 
 
 def is_global(address: str) -> bool:
-    """Return whether an IP address is reachable on the public internet; IPv6-mapped IPv4 is unwrapped."""
+    """Return whether an IP address is one host on the public internet; IPv4 inside IPv6 is unwrapped."""
     ip = ipaddress.ip_address(address.split("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return (mapped or ip).is_global
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = _carried(ip) or ip
+    return ip.is_global and not ip.is_multicast
+
+
+def _carried(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if any(ip in network for network in _CARRIERS):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.sixtofour

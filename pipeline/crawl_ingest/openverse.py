@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
 
-from pipeline.crawl_ingest.downloader import Downloader, FetchError
+from pipeline.crawl_ingest.downloader import Downloader
+from pipeline.crawl_ingest.host import FetchError
 
 
 class SearchError(ValueError):
@@ -25,12 +26,12 @@ async def search(
     while found < limit:
         size = min(page_size, limit)
         results, pages = await _page(downloader, f"{api}?{urlencode({'q': text, 'page': page, 'page_size': size})}")
-        for item in results:
-            if found < limit and isinstance(item, dict) and item.get("url"):
-                yield _candidate(item)
-                found += 1
+        usable = [item for item in results if isinstance(item, dict) and item.get("url")]
+        for item in usable[: limit - found]:
+            yield _candidate(item)
+            found += 1
         page += 1
-        if not results or page > pages:
+        if not usable or page > pages:
             return
 
 
@@ -42,17 +43,21 @@ async def _page(downloader: Downloader, url: str) -> tuple[list[Any], int]:
     try:
         answer = json.loads(fetched.body)
         return list(answer["results"]), int(answer.get("page_count", 1))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise SearchError(f"search {url} did not answer with a page of results") from None
 
 
 def _candidate(item: dict[str, Any]) -> dict[str, Any]:
-    version = item.get("license_version") or ""
     return {
-        "url": str(item["url"]),
-        "page_url": str(item.get("foreign_landing_url") or ""),
-        "licence": f"{item.get('license') or ''} {version}".strip(),
-        "creator": str(item.get("creator") or ""),
-        "title": str(item.get("title") or ""),
-        "source": str(item.get("source") or ""),
+        "url": _text(item, "url"),
+        "page_url": _text(item, "foreign_landing_url"),
+        "licence": f"{_text(item, 'license')} {_text(item, 'license_version')}".strip(),
+        "creator": _text(item, "creator"),
+        "title": _text(item, "title"),
+        "source": _text(item, "source"),
     }
+
+
+def _text(item: dict[str, Any], key: str) -> str:
+    # JSON may carry lone surrogates, which neither SQLite nor Parquet can store.
+    return str(item.get(key) or "").encode("utf-8", "replace").decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +24,16 @@ def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, capt
 
     `base`: a class-name query per class of step 0. `step<k>`: one per class of step k. `replay<k>`: captions
     of base images, as many as `replay_queries`, spread evenly over the classes they show.
-    Raises ValueError if a replay plan has no captions.
+    Raises ValueError for an unknown plan, for another step's protocol, or if a replay plan has no captions.
     """
     facts = read_json(protocol)
-    if plan.startswith("replay"):
-        if facts["step"] != 0:
-            raise ValueError(f"plan {plan} asks with captions of base images; pass the protocol of step 0, not {protocol}")
+    known = re.fullmatch(r"base|(step|replay)(\d+)", plan)
+    if not known:
+        raise ValueError(f"got plan {plan!r}, expected base, step<k> or replay<k>")
+    step = int(known[2]) if known[1] == "step" else 0
+    if facts["step"] != step:
+        raise ValueError(f"plan {plan} needs the protocol of step {step}, got {protocol} of step {facts['step']}")
+    if known[1] == "replay":
         if captions is None:
             raise ValueError(f"plan {plan} asks with captions of base images; pass --captions")
         rows = _caption_queries(facts, read_table(captions, CAPTIONS), settings.replay_queries)

@@ -5,13 +5,16 @@ from __future__ import annotations
 KEPT = ""
 
 REFUSED = {
-    "robots": "robots.txt disallows the path, or could not be read (5xx, unreachable)",
+    "robots": "robots.txt disallows the path",
+    "robots_unreachable": "robots.txt could not be read (5xx, no answer), so nothing on the host may be fetched",
+    "crawl_delay": "robots.txt asks for longer gaps between requests than the crawl can wait",
     "robots_header": "X-Robots-Tag opts out (noai, noimageai, noindex, noimageindex)",
     "private_address": "the host resolves to an address that is not global",
-    "scheme": "the address or a redirect is not http or https",
+    "scheme": "the address or a redirect is not a plain http or https address",
 }
 FAILED = {
     "http_error": "the server answered with an error status, after retries where they make sense",
+    "told_to_wait": "the host asked for a longer pause (Retry-After) than the crawl can wait; a rerun asks again",
     "timeout": "no complete answer within the time cap",
     "connection": "the connection could not be made or broke",
     "redirect_limit": "more redirects than allowed, or a loop",

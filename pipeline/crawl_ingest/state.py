@@ -14,6 +14,9 @@ from typing import Any
 
 from pipeline.artifacts import atomic_path
 
+PASSING = frozenset({"told_to_wait"})
+"""Reasons that are no fact about the address: a rerun asks again."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -36,8 +39,9 @@ class PoolState:
 
     def __init__(self, folder: Path, policy: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.spool = folder / "spool"
+        self._spool = folder / "spool"
         self.policy = policy
+        self._passing: dict[str, Outcome] = {}
         self._db = sqlite3.connect(folder / "state.sqlite", timeout=60, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -48,6 +52,8 @@ class PoolState:
 
     def outcome(self, url: str) -> Outcome | None:
         """Return the finished outcome of an address, if its bytes are still there."""
+        if url in self._passing:
+            return self._passing[url]
         query = "SELECT outcome FROM items WHERE url = ? AND policy = ?"
         row = self._db.execute(query, (url, self.policy)).fetchone()
         if row is None:
@@ -57,13 +63,18 @@ class PoolState:
             return None
         return outcome
 
-    def finish(self, outcome: Outcome, data: bytes = b"") -> None:
-        """Record an outcome; its bytes are on disk before the row is."""
-        if data:
-            path = self.path(outcome.image_id)
-            if not path.exists():
-                with atomic_path(path) as temporary:
-                    temporary.write_bytes(data)
+    def spool(self, image_id: str, data: bytes) -> None:
+        """Write the bytes of an image to disk; to be done before its outcome is recorded. Safe in a thread."""
+        path = self.path(image_id)
+        if not path.exists():
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(data)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Record an outcome, for this run alone if the host only asked to come back later."""
+        if outcome.reason in PASSING:
+            self._passing[outcome.url] = outcome
+            return
         values = (outcome.url, self.policy, json.dumps(asdict(outcome)))
         self._db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", values)
 
@@ -79,7 +90,7 @@ class PoolState:
 
     def path(self, image_id: str) -> Path:
         """Return where the bytes of an image are spooled."""
-        return self.spool / image_id[:2] / image_id
+        return self._spool / image_id[:2] / image_id
 
     def close(self) -> None:
         """Close the database."""

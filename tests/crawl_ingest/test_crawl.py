@@ -25,7 +25,7 @@ from pipeline.miniweb.server import serving
 SETTINGS = CrawlIngest(per_class=26, shards=1, timeout=5.0, base_per_class=8)
 EXPECTED = {
     "404": "http_error", "403": "http_error", "410": "http_error", "truncated": "truncated", "html": "not_an_image",
-    "svg": "not_an_image", "robots": "robots", "robots_broken": "robots", "robots_header": "robots_header",
+    "svg": "not_an_image", "robots": "robots", "robots_broken": "robots_unreachable", "robots_header": "robots_header",
     "zero_bytes": "empty", "endless": "timeout", "oversized": "too_large", "bomb": "too_many_pixels",
     "redirect_loop": "redirect_limit", "reset": "connection", "icon": "too_small",
 }  # fmt: skip
@@ -154,7 +154,7 @@ def comparable(rows: list[dict]) -> list[dict]:
 def test_kill_and_resume_gives_the_same_rows(crawled: Any, site: Path, protocols: list[Path], tmp_path: Path) -> None:
     _, rows, _, _ = crawled
     queries, out = tmp_path / "queries" / "step1.parquet", tmp_path / "shards" / "step1-00000.tar"
-    slow = SETTINGS.model_copy(update={"connections": 4, "requests_per_second": 60.0})
+    slow = SETTINGS.model_copy(update={"connections": 4, "connections_per_host": 4, "requests_per_second": 60.0})
     write_plan("step1", protocols[1], slow, queries)
     arguments = ["--queries", str(queries), "--shard", out.stem, "--protocol", str(protocols[0]), "--out", str(out)]
     settings = json.dumps({"crawl_ingest": slow.model_dump()})

@@ -2,13 +2,14 @@
 
 import io
 import random
+import struct
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -38,7 +39,9 @@ def test_retry_after_as_a_date(offset: int) -> None:
     assert waited is not None and waited == pytest.approx(max(0, offset), abs=3)
 
 
-@given(st.text())
+@given(st.text() | st.text("0123456789²٣:-+ GMTWedOct,", max_size=40))
+@example("²").via("a digit that is no number")
+@example("Mon, 01 Jan 0001 00:00:00 +2359")
 def test_retry_after_never_fails(text: str) -> None:
     value = retry_after({"Retry-After": text})
     assert value is None or value >= 0
@@ -57,6 +60,10 @@ def test_retry_after_never_fails(text: str) -> None:
         (["*: none"], True),
         (["otherbot: noai", "noimageindex"], True),
         (["noai, max-snippet: 3"], True),
+        (["max-snippet: 3, noai"], True),
+        (["unavailable_after: 25 Jun 2040 15:00:00 PST, noindex"], True),
+        (["max-image-preview: large"], False),
+        (["otherbot: noai, noindex"], False),
     ],
 )
 def test_opt_out_headers(values: list[str], expected: bool) -> None:
@@ -72,7 +79,8 @@ def test_robots_rules() -> None:
     rules = RobotsRules("User-agent: *\nDisallow: /private/\nCrawl-delay: 2\n")
     assert rules.allows("http://a.test/x.jpg", AGENT) and not rules.allows("http://a.test/private/x.jpg", AGENT)
     assert rules.delay(AGENT) == 2
-    assert not RobotsRules(None).allows("http://a.test/x.jpg", AGENT)
+    other = RobotsRules("User-agent: *\nDisallow: /\nUser-agent: research\nAllow: /\n")
+    assert not other.allows("http://a.test/x.jpg", "ourbot/1.0 (research)"), "a word of the comment is not our name"
     assert RobotsRules("<html>not robots</html>").allows("http://a.test/x.jpg", AGENT)
 
 
@@ -81,7 +89,9 @@ def test_robots_rules() -> None:
     [
         ("127.0.0.1", False), ("10.1.2.3", False), ("169.254.169.254", False), ("::1", False), ("0.0.0.0", False),
         ("::ffff:127.0.0.1", False), ("fe80::1%eth0", False), ("192.168.0.1", False), ("8.8.8.8", True),
-        ("2606:4700::1111", True), ("100.64.0.1", False),
+        ("2606:4700::1111", True), ("100.64.0.1", False), ("64:ff9b::7f00:1", False), ("64:ff9b::808:808", True),
+        ("2002:7f00:1::", False), ("::127.0.0.1", False), ("::ffff:0:10.0.0.1", False), ("::ffff:8.8.8.8", True),
+        ("::", False), ("224.0.0.1", False), ("ff0e::1", False), ("255.255.255.255", False),
     ],
 )  # fmt: skip
 def test_private_addresses(address: str, expected: bool) -> None:
@@ -163,6 +173,52 @@ def test_orientation_is_applied_and_metadata_dropped() -> None:
     assert b"camera" not in accepted.data
 
 
+def stored(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(accept(data, SETTINGS).data))
+
+
+def test_transparency_is_laid_on_white_and_sixteen_bits_are_scaled() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (60, 60), (200, 0, 0, 0)).save(buffer, "PNG")
+    assert stored(buffer.getvalue()).getpixel((5, 5)) == (255, 255, 255)
+    for kind in ("PNG", "TIFF"):
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((60, 80), 0x8080, np.uint16)).save(buffer, kind)
+        assert stored(buffer.getvalue()).getpixel((5, 5)) == (128, 128, 128)
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2) + body
+
+
+@pytest.mark.parametrize("marker", [*range(0xE0, 0xF0), 0xFE])
+def test_no_segment_smuggles_metadata_through(marker: int) -> None:
+    data = picture()
+    smuggled = data[:2] + segment(marker, b"GPS 48.858 N 2.294 E") + data[2:]
+    assert b"GPS" not in accept(smuggled, SETTINGS).data
+
+
+def test_nothing_is_kept_after_the_end_of_the_picture() -> None:
+    data = picture(progressive=True)
+    assert accept(data, SETTINGS).data == data
+    for tail in (b"PK\3\4 an archive", b"<script>alert(1)</script>", picture(), b"\0"):
+        assert not accept(data + tail, SETTINGS).data.endswith(tail)
+
+
+def test_same_bytes_in_give_the_same_bytes_out() -> None:
+    data = picture("PNG")
+    assert accept(data, SETTINGS) == accept(data, SETTINGS)
+
+
+def test_whatever_a_decoder_raises_is_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(image: Image.Image) -> Image.Image:
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", broken)
+    with pytest.raises(IntakeError, match="not_an_image"):
+        accept(picture(), SETTINGS)
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -228,7 +284,17 @@ def test_replay_plan_spreads_over_classes(protocols: list[Path], tmp_path: Path)
     assert len(queries) == 30 == len({q["text"] for q in queries})
     assert {c for q in queries for c in q["class_ids"]} == set(range(1, 16))
     assert all(q["source_image_id"] in q["text"] for q in queries)
-    with pytest.raises(ValueError, match="pass the protocol of step 0"):
+    with pytest.raises(ValueError, match="needs the protocol of step 0"):
         write_plan("replay1", protocols[1], SETTINGS, out, captions)
     with pytest.raises(ValueError, match="--captions"):
         write_plan("replay1", protocols[0], SETTINGS, out)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [("step0", "needs the protocol of step 0"), ("base", "step 0, got"), ("steps", "expected base")],
+)
+def test_plan_and_protocol_must_agree(plan: str, message: str, protocols: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_plan(plan, protocols[1], SETTINGS, tmp_path / "q.parquet")
+    assert not (tmp_path / "q.parquet").exists()
