@@ -97,15 +97,20 @@ def serving() -> Iterator[RawServer]:
     async def start() -> None:
         listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, backlog=256)
         server.port = listening.sockets[0].getsockname()[1]
-        ready.set()
 
-    def run() -> None:
-        loop.run_until_complete(start())
-        loop.run_forever()
-        tasks = asyncio.all_tasks(loop)
+    async def end() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(start())
+        # Only a loop that runs for ever can be stopped.
+        loop.call_soon(ready.set)
+        loop.run_forever()
+        loop.run_until_complete(end())
         loop.close()
 
     thread = threading.Thread(target=run, daemon=True)

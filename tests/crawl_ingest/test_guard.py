@@ -70,10 +70,11 @@ def server() -> Iterator[Server]:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         state.port = runner.addresses[0][1]
-        ready.set()
 
     def run() -> None:
         loop.run_until_complete(start())
+        # Only a loop that runs for ever can be stopped.
+        loop.call_soon(ready.set)
         loop.run_forever()
         loop.run_until_complete(runner.cleanup())
 
