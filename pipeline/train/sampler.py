@@ -42,7 +42,7 @@ class InterleaveSampler:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return 4 * self.world_size * -(-self.rounds // 2) // self.world_size
+        return 4 * -(-self.rounds // 2)
 
     def global_order(self) -> list[int]:
         """Return the unpadded list of all processes, 2 * world_size * rounds indices."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.train.affinity import pamr
+from pipeline.train.precision import widened
 
 __all__ = [
     "classification_loss",
@@ -46,18 +47,20 @@ def denormalise(images: Tensor) -> Tensor:
 
 def ngwp(logits: Tensor) -> Tensor:
     """Return nGWP scores (B, N): sum m z / (1 + sum m), m = softmax over channels (4.3)."""
+    logits = widened(logits)
     masks = logits.softmax(dim=1)
     return (masks * logits).sum(dim=(2, 3)) / (1 + masks.sum(dim=(2, 3)))
 
 
 def focal_penalty(logits: Tensor) -> Tensor:
     """Return (1 - M)^3 log(0.01 + M) with M the mean mask of a channel, (B, N) (4.3)."""
-    size = logits.softmax(dim=1).mean(dim=(2, 3))
+    size = widened(logits).softmax(dim=1).mean(dim=(2, 3))
     return (1 - size) ** FOCAL_POWER * torch.log(FOCAL_OFFSET + size)
 
 
 def pooled_scores(logits: Tensor, pooling: Pooling = "ngwp") -> Tensor:
     """Return class scores (B, N) before the sigmoid, by the option `cam` (4.3)."""
+    logits = widened(logits)
     if pooling == "ngwp":
         return ngwp(logits) + focal_penalty(logits)
     if pooling == "att":
@@ -80,7 +83,7 @@ def classification_loss(
 def localization_prior(logits: Tensor, teacher: Tensor) -> Tensor:
     """Return l_LOC: BCE of the localizer's first O channels against the teacher's sigmoids (4.4)."""
     n_old = teacher.shape[1]
-    return F.binary_cross_entropy_with_logits(logits[:, :n_old], torch.sigmoid(teacher))
+    return F.binary_cross_entropy_with_logits(widened(logits)[:, :n_old], torch.sigmoid(widened(teacher)))
 
 
 def keep_labelled(masks: Tensor, labels: Tensor) -> Tensor:
@@ -117,6 +120,7 @@ def self_supervised_loss(logits: Tensor, pseudo_mask: Tensor, labels: Tensor, n_
     `n_old` the log-probability of the background is that of all old channels together, and pixels of an old
     foreground class carry no loss (the released unbiased variant, check W18).
     """
+    logits = widened(logits)
     if logits.shape[-2:] != pseudo_mask.shape[-2:]:
         logits = F.interpolate(logits, size=pseudo_mask.shape[-2:], mode="bilinear", align_corners=True)
     target = pseudo_mask.argmax(dim=1)
@@ -144,7 +148,7 @@ def hard_maximum(masks: Tensor) -> Tensor:
 
 def mixed_mask(localizer: Tensor, labels: Tensor, alpha: float = 0.5) -> Tensor:
     """Return q = alpha * hard + (1 - alpha) * soft of the labelled localizer masks (4.9)."""
-    masks = keep_labelled(localizer.softmax(dim=1), labels)
+    masks = keep_labelled(widened(localizer).softmax(dim=1), labels)
     return alpha * hard_maximum(masks) + (1 - alpha) * masks
 
 
@@ -154,7 +158,7 @@ def combine_targets(mixed: Tensor, teacher: Tensor, background_mix: float | None
     Old foreground channels: the teacher's sigmoid; new channels: q; background: the minimum of both, or
     (1 - r) * teacher + r * q with r = `background_mix`.
     """
-    old = torch.sigmoid(teacher)
+    old = torch.sigmoid(widened(teacher))
     n_old = teacher.shape[1]
     if background_mix is None:
         background = torch.minimum(old[:, :1], mixed[:, :1])
@@ -177,10 +181,10 @@ def soft_targets(
 def image_weights(localizer: Tensor, labels: Tensor, n_new: int, alpha: float = 0.5) -> Tensor:
     """Return u (B,): 1 if exactly the labelled new classes have any mass in q, else 0 (4.10)."""
     shown = mixed_mask(localizer, labels, alpha)[:, -n_new:].sum(dim=(2, 3)) > 0
-    return (shown == (labels[:, -n_new:] == 1)).all(dim=1).to(localizer.dtype)
+    return (shown == (labels[:, -n_new:] == 1)).all(dim=1).to(widened(localizer).dtype)
 
 
 def segmentation_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Return l_SEG: BCE summed over channels, mean over pixels, weighted mean over images (4.10)."""
-    values = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1).mean(dim=(1, 2))
+    values = F.binary_cross_entropy_with_logits(widened(logits), targets, reduction="none").sum(dim=1).mean(dim=(1, 2))
     return (weights * values).sum() / (weights.sum() + 1e-5)

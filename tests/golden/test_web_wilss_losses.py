@@ -258,7 +258,7 @@ def step(alpha: float = 0.5, mix: float | None = None, refine: bool = True) -> d
 
 def test_W27_terms() -> None:
     s = step()
-    got = [float(s[k]) for k in ("cls", "loc", "enc")]
+    got = [s[k].item() for k in ("cls", "loc", "enc")]
     assert got == pytest.approx([0.623545, 1.145887, 0.005008], **TOLERANCE)
 
 
@@ -276,18 +276,18 @@ def test_W29_targets_of_the_first_pixel() -> None:
 
 
 def test_W30_self_supervision_and_segmentation() -> None:
-    assert float(step()["sss"]) == pytest.approx(0.087264, abs=1e-4)
-    assert float(step(refine=False)["sss"]) == pytest.approx(0.100567, abs=1e-4)
+    assert step()["sss"].item() == pytest.approx(0.087264, abs=1e-4)
+    assert step(refine=False)["sss"].item() == pytest.approx(0.100567, abs=1e-4)
     for alpha, expected in ((0.5, 3.703216), (0, 3.658709), (0.9, 3.753092), (1, 3.769132)):
-        assert float(step(alpha)["seg"]) == pytest.approx(expected, abs=1e-4)
-    assert float(step(0.5, 0.5)["seg"]) == pytest.approx(3.626044, abs=1e-4)
+        assert step(alpha)["seg"].item() == pytest.approx(expected, abs=1e-4)
+    assert step(0.5, 0.5)["seg"].item() == pytest.approx(3.626044, abs=1e-4)
     s = step()
     early = s["cls"] + s["loc"] + s["enc"]
-    assert float(early) == pytest.approx(1.774440, abs=1e-4)
-    assert float(early + s["sss"] + s["seg"]) == pytest.approx(5.564919, abs=1e-4)
-    assert float(weak.classification_loss(s["z"], s["y"]) + s["loc"]) == pytest.approx(2.130402, abs=1e-4)
+    assert early.item() == pytest.approx(1.774440, abs=1e-4)
+    assert (early + s["sss"] + s["seg"]).item() == pytest.approx(5.564919, abs=1e-4)
+    assert (weak.classification_loss(s["z"], s["y"]) + s["loc"]).item() == pytest.approx(2.130402, abs=1e-4)
     # The two other poolings supervise the new classes alone, as the default does.
-    new = [float(weak.classification_loss(s["z"], s["y"][:, -2:], kind) + s["loc"]) for kind in ("att", "mean")]
+    new = [(weak.classification_loss(s["z"], s["y"][:, -2:], kind) + s["loc"]).item() for kind in ("att", "mean")]
     assert new == pytest.approx([2.301088, 1.766787], abs=1e-4)
 
 

@@ -60,3 +60,18 @@ def test_one_pass_over_the_first_set() -> None:
 def test_empty_set_is_refused() -> None:
     with pytest.raises(ValueError, match="5 and 0"):
         InterleaveSampler(5, 0)
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 5])
+def test_batches_of_any_size_hold_both_sets_in_turn(batch_size: int) -> None:
+    order = list(InterleaveSampler(7, 4, seed=2))
+    for start in range(0, len(order), batch_size):
+        batch = [index >= 7 for index in order[start : start + batch_size]]
+        assert abs(2 * sum(batch) - len(batch)) <= 1
+
+
+def test_processes_together_read_what_one_reads() -> None:
+    dealt = [list(InterleaveSampler(9, 5, 3, rank, seed=4)) for rank in range(3)]
+    order = InterleaveSampler(9, 5, 3, seed=4).global_order()
+    together = [index for turn in zip(*dealt, strict=True) for index in turn]
+    assert together[: len(order)] == order

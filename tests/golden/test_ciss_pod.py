@@ -1,0 +1,85 @@
+"""Checks D1-D6 (POD) of ciss_methods.md section 9."""
+
+import pytest
+import torch
+
+from pipeline.train.losses import local_pod
+from pipeline.train.pod import fold_new_channels, pod_distance, pod_embedding
+from tests.golden.inputs import S, near
+
+TEACHER = [S((1, 2, 4, 4), 0.5, 0.1), S((1, 3, 4, 4), 0.3, 0.2)]
+STUDENT = [S((1, 2, 4, 4), 0.52, 0.15), S((1, 5, 4, 4), 0.33, 0.4)]
+
+
+def test_D1_embedding() -> None:
+    phi = pod_embedding(S((1, 1, 4, 4), 1, 0))[0]
+    assert phi.shape == (56,)
+    assert phi[:8].tolist() == near(
+        0.47297210, -0.33453892, -0.03563365, 0.38112233, -0.07600429, 0.17870806, 0.26911704, 0.11210106
+    )
+    assert phi[24:28].tolist() == near(0, 0, 0.84147098, 0.84147098)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((2, 3, 8, 8), 336), ((1, 2, 6, 6), 136)])
+def test_D2_sizes(shape: tuple[int, ...], size: int) -> None:
+    assert pod_embedding(S(shape, 1, 0)).shape == (shape[0], size)
+
+
+def test_D3_left_over_rows_are_dropped() -> None:
+    phi = pod_embedding(S((1, 2, 6, 6), 1, 0))[0]
+    assert phi.sum().item() == near(5.9355805)
+    assert phi[-4:].tolist() == near(0.83665564, 0.43616476, 0.83665564, 0.43616476)
+
+
+def test_D4_layers() -> None:
+    assert pod_distance(STUDENT[0], TEACHER[0]).item() == near(2.4172702)
+    assert pod_distance(fold_new_channels(STUDENT[1], 3), TEACHER[1]).item() == near(6.1950772)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"growth": 5 / 2}, 0.021559019),
+        ({}, 0.013635119),
+        ({"growth": 17}, 0.056219041),
+        ({"growth": 5 / 2, "factor": 0.001, "logits_factor": 0.00001}, 0.0019599963),
+        ({"growth": 5 / 2, "fold": "trim"}, 0.021560479),
+    ],
+)
+def test_D4_totals(options: dict, expected: float) -> None:
+    assert local_pod(STUDENT, TEACHER, **options).item() == near(expected)
+
+
+def test_D5_batch() -> None:
+    value = local_pod([S((2, 2, 4, 4), 0.52, 0.15)], [S((2, 2, 4, 4), 0.5, 0.1)], factor=1)
+    assert value.item() == near(3.9128857)
+
+
+@pytest.mark.parametrize(("pooling", "expected"), [("spatial", 1.7162423), ("global", 1.7420312)])
+def test_D6_other_poolings(pooling: str, expected: float) -> None:
+    assert local_pod(STUDENT[:1], TEACHER[:1], factor=1, pooling=pooling).item() == near(expected)  # type: ignore[arg-type]
+
+
+def test_gradient_is_finite_where_student_and_teacher_agree() -> None:
+    student = TEACHER[0].clone().requires_grad_()
+    local_pod([student], TEACHER[:1]).backward()
+    assert torch.equal(student.grad, torch.zeros_like(student))
+
+
+def test_maps_of_any_aspect_and_maps_smaller_than_a_scale() -> None:
+    assert pod_embedding(S((1, 1, 4, 8), 1, 0)).shape == (1, (4 + 8) + 4 * (2 + 4) + 16 * (1 + 2))
+    assert pod_embedding(S((1, 1, 3, 3), 1, 0)).shape == (1, 6 + 4 * 2)
+
+
+@pytest.mark.parametrize(
+    ("student", "options", "message"),
+    [
+        (STUDENT[:1], {}, "got 1 and 2"),
+        ([STUDENT[0][:, :1], STUDENT[1]], {}, r"student \(1, 1, 4, 4\), teacher \(1, 2, 4, 4\)"),
+        (STUDENT, {"pooling": "locl"}, "locl"),
+        (STUDENT, {"fold": "add"}, "add"),
+    ],
+)
+def test_wrong_inputs_say_what_is_wrong(student: list, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        local_pod(student, TEACHER, **options)
