@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,20 +41,31 @@ def crop_box(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def train_geometry(
-    image: Image.Image, mask: Image.Image | None, size: int, rng: random.Random, area: tuple[float, float]
-) -> tuple[Image.Image, Image.Image | None]:
-    """Return image and mask (mode L or None) after the random resized crop to `size` and a random flip."""
-    top, left, height, width = crop_box(*image.size, rng, area)
-    box = (left, top, left + width, top + height)
-    image = image.crop(box).resize((size, size), Image.Resampling.BILINEAR)
-    if mask is not None:
-        mask = mask.crop(box).resize((size, size), Image.Resampling.NEAREST)
-    if rng.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if mask is not None:
-            mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return image, mask
+@dataclass(frozen=True)
+class TrainGeometry:
+    """One draw of the random resized crop and flip, to be applied to an image and to all that lies on its pixels."""
+
+    box: tuple[int, int, int, int]
+    size: int
+    flip: bool
+
+    @classmethod
+    def draw(cls, width: int, height: int, size: int, rng: random.Random, area: tuple[float, float]) -> TrainGeometry:
+        """Return a crop of a `width` x `height` picture to `size` and a flip with probability one half."""
+        top, left, h, w = crop_box(width, height, rng, area)
+        return cls((left, top, left + w, top + h), size, rng.random() < 0.5)
+
+    def picture(self, image: Image.Image) -> Image.Image:
+        """Return the crop of a picture, resized bilinearly."""
+        return self._apply(image, Image.Resampling.BILINEAR)
+
+    def labels(self, mask: Image.Image) -> Image.Image:
+        """Return the crop of a mask, each pixel the nearest one."""
+        return self._apply(mask, Image.Resampling.NEAREST)
+
+    def _apply(self, image: Image.Image, resampling: Image.Resampling) -> Image.Image:
+        image = image.crop(self.box).resize((self.size, self.size), resampling)
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else image
 
 
 def eval_geometry(image: Image.Image, size: int, nearest: bool = False) -> Image.Image:
