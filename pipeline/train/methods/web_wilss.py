@@ -23,4 +23,5 @@ class WebWilss(Wilson):
     """WILSON's losses on web images and replay."""
 
     name = "web_wilss"
+    title = "Web-WILSS"
     Settings = WebWilssSettings

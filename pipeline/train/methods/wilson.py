@@ -64,6 +64,7 @@ class Wilson(Method):
     """l_CLS + l_LOC + l_ENC, and from epoch `pseudo_epoch` on also l_SSS + l_SEG (web_wilss.md 4.2)."""
 
     name = "wilson"
+    title = "WILSON"
     recipe = "bce"
     supervision = "image"
     label_rule = "wilson"

@@ -1,0 +1,40 @@
+"""Ranks beside the published ones, and the columns of tasks with many steps."""
+
+import math
+
+import pytest
+
+from pipeline.eval.comparison import comparison
+from pipeline.eval.published import VOC_OVERLAP, agreement, displaced, published
+
+
+def rows(values: dict[str, list[float]]) -> list[dict]:
+    return [
+        {"method": m, "variant": "", "seed": seed, "step": step, "all": v + 50 * (step == 0)}
+        for m, seeds in values.items()
+        for seed, v in enumerate(seeds)
+        for step in (0, 1)
+    ]
+
+
+def test_the_published_order_agrees_with_itself_and_its_reverse_does_not() -> None:
+    column = {m: row.all for m, row in published("15-5").items()}
+    assert agreement(column, "15-5").spearman == pytest.approx(1)
+    assert agreement({m: -v for m, v in column.items()}, "15-5").kendall == pytest.approx(-1)
+    assert agreement(column, "15-5").methods == len(VOC_OVERLAP["15-5"])
+    assert not displaced(column, "15-5")
+
+
+def test_unknown_methods_and_tasks_are_not_ranked() -> None:
+    found = agreement({"ft": 1.0, "sats": 2.0, "mib": 3.0}, "15-5")
+    assert found.methods == 2 and math.isnan(found.spearman)
+    assert published("10-1") == {}
+
+
+def test_means_over_seeds_are_ranked_at_the_last_step() -> None:
+    found = comparison(rows({"ft": [30, 34], "mib": [20, 22], "plop": [60, 61], "sats": [70]}), "15-5")
+    assert [line.method for line in found.lines] == ["sats", "plop", "ft", "mib"]
+    assert found.lines[1].ours == "60.5 ± 0.7" and found.lines[0].theirs is None
+    assert set(found.displaced) == {("ft", 2, 3), ("mib", 3, 2)}
+    text = found.text()
+    assert "ft: rank 2 here, 3 published" in text and "over 3 methods: Spearman 0.50" in text
