@@ -82,6 +82,20 @@ def label_map(dataset: str, task: str, step: int, split: Split, rule: Rule) -> N
     return table
 
 
+def sats_thresholds(dataset: str, task: str, step: int) -> tuple[int, int]:
+    """Return (lo, hi), between which SATS's release trains: the step's first class id less one, and its last.
+
+    In training ids up to lo (if positive) and above hi become background, in testing those above hi; 255 stays
+    (ciss_methods.md 2.3). For tasks in ascending order that is label_map's `plop`. Raises ValueError for others,
+    whose ids are not channels.
+    """
+    known = order(dataset, task, step)
+    if known != list(range(len(known))):
+        raise ValueError(f"task {task} of {dataset} is not in ascending class order, which thresholds on ids need")
+    current = classes_per_step(dataset, task)[step]
+    return current[0] - 1, current[-1]
+
+
 def select_labels(
     labels: NDArray[np.float32], dataset: str, task: str, step: int, all_labels: bool = False
 ) -> NDArray[np.float32]:

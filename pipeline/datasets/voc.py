@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,15 +62,14 @@ def presence(root: str | Path, split: str, items: list[Item]) -> NDArray[np.bool
     """
     shipped = Path(root) / f"voc_1h_labels_{split}.npy"
     if shipped.exists():
-        table = np.load(shipped, allow_pickle=False)
+        table = _load(shipped, "replace or delete it")
         if table.shape != (len(items), N_CLASSES):
             raise DatasetError(f"{shipped} has shape {table.shape}, expected {(len(items), N_CLASSES)}")
         return table.astype(bool)
     key = hashlib.sha256("\n".join(_stamp(item) for item in items).encode()).hexdigest()[:16]
     cache = Path(root) / "splits" / f".presence_{split}_{key}.npy"
     if cache.exists():
-        cached: NDArray[np.bool_] = np.load(cache, allow_pickle=False)
-        return cached
+        return _load(cache, "delete it, it is built again from the masks")
     table = np.zeros((len(items), N_CLASSES), bool)
     progress = Progress(f"classes of {split}", len(items), unit="masks")
     for row, item in enumerate(items):
@@ -78,6 +78,14 @@ def presence(root: str | Path, split: str, items: list[Item]) -> NDArray[np.bool
         progress.update()
     with atomic_path(cache) as temporary, temporary.open("wb") as file:
         np.save(file, table)
+    return table
+
+
+def _load(path: Path, advice: str) -> NDArray[Any]:
+    try:
+        table: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DatasetError(f"{path} cannot be read as a table of image labels ({error}); {advice}") from None
     return table
 
 

@@ -60,7 +60,7 @@ VOC_OVERLAP: dict[str, tuple[Published, ...]] = {
 
 def published(task: str) -> dict[str, Published]:
     """Return the published rows of a VOC overlap task by method; empty for another task."""
-    return {row.method: row for row in VOC_OVERLAP.get(task, ())}
+    return {row.method: row for row in VOC_OVERLAP.get("15-1" if task == "15-5s" else task, ())}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Mib(Method):
         """Return 100 on VOC 15-1, as the authors state in their issue tracker; 40 on SegFormer, SATS's preset."""
         if is_segformer(backbone):
             return {"weight": 40.0}
-        return {"weight": 100.0} if task == "15-1" and dataset != "ade" else {}
+        return {"weight": 100.0} if task in ("15-1", "15-5s") and dataset != "ade" else {}
 
     def init_classifier(self, model: SegmentationModel) -> None:
         """Share the background's probability with the new classes."""

@@ -70,6 +70,12 @@ class Wilson(Method):
     label_rule = "wilson"
     Settings = WilsonSettings
 
+    @classmethod
+    def published(cls, dataset: str, task: str, backbone: str) -> dict[str, Any]:
+        """Return the localizer's published width, and alpha 0.9 for COCO (the released script)."""
+        width = {} if backbone.startswith("small_") else {"localizer_width": 256}
+        return {**width, "alpha": 0.9} if dataset == "coco-voc" else width
+
     def __init__(self, settings: Any, info: StepInfo) -> None:
         super().__init__(settings, info)
         self.all_labels = settings.all_labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -131,12 +131,12 @@ class MixFeedForward(nn.Module):
 class Block(nn.Module):
     """Pre-norm attention and feed-forward, each a residual branch under stochastic depth."""
 
-    def __init__(self, channels: int, heads: int, reduction: int, mlp_ratio: int, drop_path: float) -> None:
+    def __init__(self, channels: int, heads: int, reduction: int, mlp: nn.Module, drop_path: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(channels, eps=BLOCK_EPS)
         self.attn = EfficientAttention(channels, heads, reduction)
         self.norm2 = nn.LayerNorm(channels, eps=BLOCK_EPS)
-        self.mlp = MixFeedForward(channels, mlp_ratio * channels)
+        self.mlp = mlp
         self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens: Tensor, grid: Grid, need_map: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -169,10 +169,18 @@ class MixTransformer(nn.Module):
     """Four stages at strides 4, 8, 16, 32; stochastic depth grows linearly from 0 to `drop_path` over all blocks.
 
     Features.body is the last stage's map (stride 32), Features.maps the four normalised stage maps,
-    Features.attention the last block's attention of every stage.
+    Features.attention the last block's attention of every stage. `embedding` replaces the first stage's,
+    `feed_forward` makes a block's second half from its width and hidden width.
+    Raises ValueError for a `drop_path` outside [0, 1).
     """
 
-    def __init__(self, size: MixTransformerSize, drop_path: float = 0.1) -> None:
+    def __init__(
+        self,
+        size: MixTransformerSize,
+        drop_path: float = 0.1,
+        embedding: nn.Module | None = None,
+        feed_forward: Callable[[int, int], nn.Module] = MixFeedForward,
+    ) -> None:
         super().__init__()
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path is a probability below 1, got {drop_path}")
@@ -180,14 +188,14 @@ class MixTransformer(nn.Module):
         last = max(1, sum(size.depths) - 1)
         rates = (drop_path * block / last for block in range(last + 1))
         embeddings = [
-            OverlapEmbedding(3, size.dims[0], 7, 4),
+            embedding or OverlapEmbedding(3, size.dims[0], 7, 4),
             *(OverlapEmbedding(before, after, 3, 2) for before, after in pairwise(size.dims)),
         ]
         self.stages = nn.ModuleList()
-        for stage, embedding in enumerate(embeddings):
-            shape = (size.dims[stage], size.heads[stage], size.reductions[stage], size.mlp_ratio)
-            blocks = [Block(*shape, drop_path=next(rates)) for _ in range(size.depths[stage])]
-            self.stages.append(Stage(embedding, blocks, size.dims[stage]))
+        shapes = zip(embeddings, size.dims, size.depths, size.heads, size.reductions, strict=True)
+        for first, dim, depth, heads, reduction in shapes:
+            mlps = [feed_forward(dim, size.mlp_ratio * dim) for _ in range(depth)]
+            self.stages.append(Stage(first, [Block(dim, heads, reduction, mlp, next(rates)) for mlp in mlps], dim))
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Features:
