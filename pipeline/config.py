@@ -69,16 +69,25 @@ class Experiment(Section):
 class Datasets(Section):
     """Which data set, which task, which protocol, and the geometry of the transforms."""
 
-    name: Literal["minivoc", "voc", "coco-voc", "ade"] = "minivoc"
+    name: Literal["minivoc", "voc", "coco", "coco-voc", "ade", "own"] = "minivoc"
     root: str = "data/minivoc"
     task: str = "15-5"
-    setting: Literal["overlap", "disjoint"] = "overlap"
+    setting: Literal["overlap", "disjoint", "sequential", "partition"] = "overlap"
+    lists: str = ""
+    subset: bool = False
     train_size: int = Field(96, ge=16)
     eval_size: int = Field(96, ge=16)
     train_area: tuple[float, float] = (0.5, 2.0)
+    train_crop: Literal["published", "scale"] = "published"
+    eval_crop: Literal["published", "full"] = "published"
     minivoc_seed: int = 7
     minivoc_train: int = Field(1500, ge=40)
     minivoc_val: int = Field(300, ge=20)
+
+    @property
+    def key(self) -> str:
+        """Name under which tasks are looked up: own data carries its folder, where its tasks.yaml lies."""
+        return f"own:{Path(self.root)}" if self.name == "own" else self.name
 
 
 class MiniWeb(Section):

@@ -20,7 +20,7 @@ class Workflow:
         self.config: Config = parse_config(raw)
         self.paths = Layout.of(self.config)
         self.runs = {run.name: run for run in self.config.experiment.runs}
-        self.last_step = len(classes_per_step(self.config.datasets.name, self.config.datasets.task)) - 1
+        self.last_step = len(classes_per_step(self.config.datasets.key, self.config.datasets.task)) - 1
         self._check()
 
     def _check(self) -> None:

@@ -42,11 +42,12 @@ class TrainListDataset(Dataset[dict[str, Any]]):
         all_labels: bool = False,
     ) -> None:
         self.rows, self.settings, self.seed = list(rows), settings, seed
-        self.all_labels = all_labels
+        sequential = protocol["setting"] == "sequential"
+        self.all_labels = all_labels or sequential
         self._task = (protocol["dataset"], protocol["task"], protocol["step"])
         self._n_channels = len(protocol["order"])
-        self._table = label_map(*self._task, "train", rule)
-        self._n_classes = len(protocol["class_names"])
+        self._table = label_map(*self._task, "train", rule, keep_old=sequential)
+        self._n_classes = max(map(int, protocol["class_names"]))
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -92,7 +93,7 @@ class EvalDataset:
     def __init__(self, protocol: dict[str, Any], size: int, rule: Rule = "wilson") -> None:
         self.rows, self.size = protocol["val"], size
         self._table = label_map(protocol["dataset"], protocol["task"], protocol["step"], "test", rule)
-        self._n_classes = len(protocol["class_names"])
+        self._n_classes = max(map(int, protocol["class_names"]))
 
     def __len__(self) -> int:
         return len(self.rows)
