@@ -54,35 +54,34 @@ VOC_TO_COCO = dict(
     zip(_range(1, 20), [5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72], strict=True)
 )
 
+# MiB's second class order on ADE20K. Its step 0 is whatever the later steps leave over.
+_ADE_B_50 = [
+    2, 4, 7, 11, 15, 16, 17, 20, 30, 35, 37, 41, 50, 51, 52, 59, 64, 65, 66, 67, 68, 72, 73, 78, 79, 83, 85, 88, 89, 92,
+    94, 97, 98, 102, 108, 110, 111, 112, 114, 115, 118, 122, 124, 127, 137, 138, 139, 141, 145, 146,
+]  # fmt: skip
+_ADE_B_10 = [
+    [11, 16, 50, 64, 66, 73, 89, 92, 145, 146],
+    [30, 37, 51, 52, 72, 85, 98, 114, 115, 138],
+    [2, 35, 65, 97, 110, 111, 112, 118, 124, 141],
+    [4, 7, 15, 41, 67, 78, 79, 88, 108, 139],
+    [17, 20, 59, 68, 83, 94, 102, 122, 127, 137],
+]
+_ADE_B_SECOND_50 = [
+    3, 5, 6, 8, 10, 12, 13, 19, 21, 23, 26, 31, 33, 34, 36, 39, 40, 43, 44, 53, 55, 57, 60, 70, 71, 80, 86, 87, 91, 95,
+    99, 101, 105, 106, 107, 113, 116, 120, 125, 126, 131, 132, 133, 140, 142, 143, 147, 148, 149, 150,
+]  # fmt: skip
 
-def _ordered(last: int, *later: str) -> Steps:
-    """Classes of the later steps as given, step 0 the rest in ascending order."""
-    groups = [[int(c) for c in line.split()] for line in later]
-    taken = {c for group in groups for c in group}
-    return [[c for c in range(last + 1) if c not in taken], *groups]
 
+def _after_the_rest(last: int, later: Steps) -> Steps:
+    """Step 0 with every class up to `last` that no later step has."""
+    taken = {c for step in later for c in step}
+    return [[c for c in range(last + 1) if c not in taken], *later]
 
-_ADE_B = (
-    "2 4 7 11 15 16 17 20 30 35 37 41 50 51 52 59 64 65 66 67 68 72 73 78 79 83 85 88 89 92 94 97 98 102 108 110 "
-    "111 112 114 115 118 122 124 127 137 138 139 141 145 146"
-)
-"""Step 1 of MiB's order B of 100-50; it is also the last step of its 50-50."""
-_ADE_B_TENS = (
-    "11 16 50 64 66 73 89 92 145 146",
-    "30 37 51 52 72 85 98 114 115 138",
-    "2 35 65 97 110 111 112 118 124 141",
-    "4 7 15 41 67 78 79 88 108 139",
-    "17 20 59 68 83 94 102 122 127 137",
-)
-_ADE_B_MIDDLE = (
-    "3 5 6 8 10 12 13 19 21 23 26 31 33 34 36 39 40 43 44 53 55 57 60 70 71 80 86 87 91 95 99 101 105 106 107 113 "
-    "116 120 125 126 131 132 133 140 142 143 147 148 149 150"
-)
 
 TASKS: dict[str, dict[str, Steps]] = {
     "voc": {
         "offline": [_range(0, 20)],
-        "offline18-20": [[0, 18, 19, 20]],
+        "offline18-20": [[0, *_range(18, 20)]],
         "19-1": _groups(19, 1, 20),
         "19-1b": [[c for c in range(21) if c != 5], [5]],
         "15-5": _groups(15, 5, 20),
@@ -107,9 +106,9 @@ TASKS: dict[str, dict[str, Steps]] = {
         "50-10": _groups(50, 10, 150),
         "25-25": _groups(25, 25, 150),
         "10-10": _groups(10, 10, 150),
-        "100-50b": _ordered(150, _ADE_B),
-        "100-10b": _ordered(150, *_ADE_B_TENS),
-        "50-50b": _ordered(150, _ADE_B_MIDDLE, _ADE_B),
+        "100-50b": _after_the_rest(150, [_ADE_B_50]),
+        "100-10b": _after_the_rest(150, _ADE_B_10),
+        "50-50b": _after_the_rest(150, [_ADE_B_SECOND_50, _ADE_B_50]),
     },
     "coco-voc": {"voc": [_COCO_BASE, _COCO_VOC], "offline": [sorted([*_COCO_BASE, *_COCO_VOC])]},
 }
