@@ -248,6 +248,24 @@ class Eval(Section):
     overlays: int = Field(12, ge=0)
 
 
+class Published(Section):
+    """What a paper reports for one run after the last step, mIoU in percent.
+
+    Convention `plop`: old holds the classes of step 0 and the background, all everything; `mib`: neither counts
+    the background; `wilson`: old leaves it out, all counts it.
+    """
+
+    method: str
+    variant: str = ""
+    old: float | None = None
+    new: float | None = None
+    all: float | None = None
+    avg: float | None = None
+    convention: Literal["plop", "mib", "wilson"]
+    source: str
+    note: str = ""
+
+
 class Config(Section):
     """The whole experiment."""
 
@@ -261,6 +279,7 @@ class Config(Section):
     train: Train = Train()
     methods: dict[str, dict[str, Any]] = {}
     eval: Eval = Eval()
+    published: tuple[Published, ...] = ()
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,9 +46,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
+    from pipeline.eval.comparison import comparison
     from pipeline.eval.summary import summary_rows, table
 
-    print(table(summary_rows(read_settings(arguments), arguments.steps)))
+    config = read_settings(arguments)
+    print("\n".join([table(summary_rows(config, arguments.steps)), *comparison(config)]))
 
 
 def _report(arguments: argparse.Namespace) -> None:
