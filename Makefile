@@ -1,5 +1,6 @@
 # make run    the whole experiment on the embedded mini web, offline, on CPU
 # make story  the paper's ablation on three seeds
+# make methods every method on 15-5 and 15-1, over an hour
 # make test   every test
 # make lint   ruff and mypy
 # make clean  results and data (not .venv)
@@ -17,7 +18,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run story test lint format clean
+.PHONY: run story methods test lint format clean
 
 run: $(READY)
 	$(SMK)
@@ -26,6 +27,11 @@ run: $(READY)
 story: $(READY)
 	$(SMK) --configfile experiments/mini_story.yaml
 	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml --config experiments/mini_story.yaml
+
+methods: $(READY)
+	$(SMK) --configfile experiments/mini_methods.yaml
+	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml --config experiments/mini_methods.yaml
+	@$(BIN)/python -m pipeline.eval compare --steps 1 --config config.yaml --config experiments/mini_methods.yaml
 
 test: $(READY)
 	$(BIN)/pytest --cov=pipeline --cov-report=term --cov-fail-under=85

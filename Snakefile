@@ -34,6 +34,7 @@ rule all:
 
 
 include: "rules/datasets.smk"
+include: "rules/saliency.smk"
 include: "rules/miniweb.smk"
 include: "rules/crawl_ingest.smk"
 include: "rules/captioning.smk"
@@ -41,3 +42,15 @@ include: "rules/fourier_filter.smk"
 include: "rules/pseudolabel.smk"
 include: "rules/train.smk"
 include: "rules/eval.smk"
+
+
+# Another experiment, such as the same methods on another task: its page is an input of this one's.
+if work.companion:
+
+    module companion:
+        snakefile:
+            "Snakefile"
+        config:
+            work.companion
+
+    use rule * from companion exclude all, minivoc, detect_saliency as companion_*

@@ -63,6 +63,7 @@ REPLAY = _schema(
 )  # fmt: skip
 PSEUDOLABELS = _schema(image_id=_TEXT, image=_TEXT, label=_TEXT, class_ids=_IDS, confidence=_FLOAT, reason=_TEXT)
 TRAIN_LIST = _schema(image_id=_TEXT, role=_TEXT, image=_TEXT, mask=_TEXT, labels=_IDS)
+SALIENCY = _schema(image_id=_TEXT, status=_TEXT, reason=_TEXT, seconds=_FLOAT)
 TRUTH = _schema(
     url=_TEXT, kind=_TEXT, query_class=_INT, class_ids=_IDS, style=_TEXT, fault=_TEXT, duplicate_of=_TEXT,
     alt_is_misleading=_BOOL,
@@ -95,9 +96,13 @@ class Layout:
         """Class names, one per line in id order; the last file written when a data set is built."""
         return f"{self.dataset_root}/classes.txt"
 
+    def saliency(self, name: str, model: str = "u2netp") -> str:
+        """A soft saliency map `<image id>.png` of the data set, or `index.parquet`, the last file written."""
+        return f"{self.dataset_root}/saliency/{model}/{name}"
+
     def site(self) -> str:
         """Folder of the mini web site."""
-        return f"{self.data}/miniweb"
+        return f"{self.data}/miniweb/{self.pool}"
 
     def truth(self) -> str:
         """Truth about the mini web's images, for the report alone."""

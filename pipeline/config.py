@@ -34,6 +34,7 @@ class Run(Section):
     new_images: Literal["dataset", "web"] = "dataset"
     filters: Literal["none", "noun", "fourier", "both"] = "both"
     replay: bool = False
+    memory: int = Field(0, ge=0)
     settings: dict[str, Any] = {}
 
     @property
@@ -49,6 +50,7 @@ class Experiment(Section):
     seeds: tuple[int, ...] = (0,)
     data_dir: str = "data"
     results_dir: str = "results"
+    companion: str = ""
     runs: tuple[Run, ...] = (
         Run(method="ft"),
         Run(method="wilson", new_images="web", filters="none"),
@@ -78,8 +80,9 @@ class Datasets(Section):
     train_size: int = Field(96, ge=16)
     eval_size: int = Field(96, ge=16)
     train_area: tuple[float, float] = (0.5, 2.0)
-    train_crop: Literal["published", "scale"] = "published"
+    train_crop: Literal["published", "scale", "ssul"] = "published"
     eval_crop: Literal["published", "full"] = "published"
+    label_map: Literal["method", "plop", "mib", "wilson"] = "method"
     minivoc_seed: int = 7
     minivoc_train: int = Field(1500, ge=40)
     minivoc_val: int = Field(300, ge=20)
@@ -88,6 +91,11 @@ class Datasets(Section):
     def key(self) -> str:
         """Name under which tasks are looked up: own data carries its folder, where its tasks.yaml lies."""
         return f"own:{Path(self.root)}" if self.name == "own" else self.name
+
+    @property
+    def eval_side(self) -> int | None:
+        """Side of the centre crop that is evaluated, None for whole images."""
+        return self.eval_size if self.eval_crop == "published" else None
 
 
 class MiniWeb(Section):
@@ -230,6 +238,9 @@ class Train(Section):
     """The engine: backbone, precision, and the optimisation of base and incremental steps."""
 
     backbone: str = "small_cnn"
+    backbone_options: dict[str, Any] = {}
+    pretrained: str = ""
+    pretrained_sha256: str = ""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     threads: int = Field(2, ge=1)
     workers: int = Field(0, ge=0)
@@ -245,6 +256,7 @@ class Eval(Section):
     """Evaluation after each step."""
 
     batch_size: int = Field(32, ge=1)
+    background_in_mean: bool = True
     overlays: int = Field(12, ge=0)
 
 
@@ -296,12 +308,18 @@ def load_config(files: Iterable[str | Path] = (), settings: str | None = None) -
 
     Raises ConfigError with one line per problem (dotted key, what was got, what was expected).
     """
-    raw: dict[str, Any] = {}
-    for file in files:
-        raw = merge(raw, _read_yaml(Path(file)))
+    raw = read_yaml(*files)
     if settings:
         raw = merge(raw, json.loads(settings))
     return parse_config(raw)
+
+
+def read_yaml(*files: str | Path) -> dict[str, Any]:
+    """Return YAML files layered left to right, not validated. Raises ConfigError for an unreadable one."""
+    raw: dict[str, Any] = {}
+    for file in files:
+        raw = merge(raw, _read_yaml(Path(file)))
+    return raw
 
 
 def parse_config(raw: Mapping[str, Any]) -> Config:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.artifacts import Layout
-from pipeline.config import Config, ConfigError, Run, parse_config, settings_json
-from pipeline.datasets.tasks import classes_per_step
-from pipeline.train.methods import get, settings_of
+from pipeline.config import Config, ConfigError, Run, parse_config, read_yaml, settings_json
+from pipeline.datasets.tasks import canonical_task, classes_per_step
+from pipeline.train.methods import Heads, get, settings_of
+from pipeline.train.recipes import base_recipe, get_recipe
 
 
 class Workflow:
@@ -18,16 +19,38 @@ class Workflow:
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
         self.config: Config = parse_config(raw)
+        self.companion = self._companion()
         self.paths = Layout.of(self.config)
         self.runs = {run.name: run for run in self.config.experiment.runs}
         self.last_step = len(classes_per_step(self.config.datasets.key, self.config.datasets.task)) - 1
         self._check()
 
+    def _companion(self) -> dict[str, Any]:
+        """Return the raw configuration of the companion experiment, {} if there is none."""
+        path = self.config.experiment.companion
+        if not path:
+            return {}
+        raw = read_yaml("config.yaml", path)
+        other = parse_config(raw)
+        if (name := other.experiment.name) == self.config.experiment.name:
+            raise ConfigError(f"config: `experiment.companion`: {path} has this experiment's own name `{name}`")
+        if (pool := other.crawl_ingest.pool) == self.config.crawl_ingest.pool:
+            raise ConfigError(
+                f"config: `experiment.companion`: {path} has crawl_ingest.pool `{pool}`, as this experiment; "
+                "both would write its files, give it its own"
+            )
+        return raw
+
     def _check(self) -> None:
         for name in self.config.methods:
-            settings_of(name, self.config.methods[name])
+            self._settings_of(name, self.config.methods[name])
         for run in self.runs.values():
-            settings_of(run.method, {**self.config.methods.get(run.method, {}), **run.settings})
+            self.method_settings(run)
+            if run.replay and get(run.method).heads(self.method_settings(run), (2, 1)) != Heads((2, 1)):
+                raise ConfigError(
+                    f"run `{run.name}`: replay images are labelled by the previous model's best class, which "
+                    f"method `{run.method}` does not decode that way; use `memory`, or another method"
+                )
             supervision = get(run.method).supervision
             if run.new_images == "web" and supervision == "pixel":
                 raise ConfigError(
@@ -35,11 +58,28 @@ class Workflow:
                     "use `dataset`, or a method that learns from image labels"
                 )
 
+    def method_settings(self, run: Run) -> Any:
+        """Return the settings dataclass of a run."""
+        return self._settings_of(run.method, {**self.config.methods.get(run.method, {}), **run.settings})
+
+    def _settings_of(self, method: str, values: Mapping[str, Any]) -> Any:
+        data = self.config.datasets
+        return settings_of(method, values, data.key, canonical_task(data.key, data.task), self.config.train.backbone)
+
     # Parameters of rules: a change in either reruns the rule and what follows.
 
     def settings(self, *sections: str) -> str:
         """Return the named sections as JSON for `--settings`."""
         return settings_json(self.config, *sections)
+
+    def drawing_settings(self) -> str:
+        """Return what the drawn data set depends on."""
+        keys = ("name", "root", "minivoc_seed", "minivoc_train", "minivoc_val")
+        return self.settings(*(f"datasets.{key}" for key in keys))
+
+    def protocol_settings(self) -> str:
+        """Return what a protocol depends on; the size of a crop is not part of it."""
+        return self.settings(*(f"datasets.{key}" for key in ("name", "root", "task", "setting", "lists")))
 
     def version(self, stage: str) -> int:
         """Return the declared code version of a stage package (its STAGE_VERSION)."""
@@ -52,6 +92,15 @@ class Workflow:
         known = json.loads(self.settings("train", "datasets"))
         del known["train"]["base"]
         known["methods"] = {chosen.method: merged}
+        return json.dumps(known, sort_keys=True, separators=(",", ":"))
+
+    def eval_settings(self, run: str) -> str:
+        """Return the settings of evaluation, with this method's, which may say how logits are decoded."""
+        chosen = self.runs[run]
+        known = json.loads(self.settings("eval", "datasets"))
+        merged = {**self.config.methods.get(chosen.method, {}), **chosen.settings}
+        if merged:
+            known["methods"] = {chosen.method: merged}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     # The graph.
@@ -83,7 +132,18 @@ class Workflow:
 
     def recipe(self, run: str) -> str:
         """Return the base recipe of a run's method."""
-        return get(self.runs[run].method).recipe
+        return base_recipe(self.config, self.runs[run])
+
+    def saliency(self, run: str = "", recipe: str = "") -> list[str]:
+        """Return the index of the saliency maps if a run or a base recipe trains with them."""
+        cls = get(self.runs[run].method) if run else get_recipe(recipe)
+        settings = self.method_settings(self.runs[run]) if run else None
+        wanted = cls.wants_saliency(settings, self.config.datasets.name)
+        return [self.paths.saliency("index.parquet")] if wanted else []
+
+    def image_settings(self) -> str:
+        """Return where the data set is, for stages whose results depend on its images alone."""
+        return self.settings("datasets.name", "datasets.root")
 
     def recipes(self) -> list[str]:
         """Return the base recipes that the experiment needs."""
@@ -103,19 +163,25 @@ class Workflow:
         """Return the option naming `plan_captions`."""
         return " ".join(f"--captions {path}" for path in self.plan_captions(plan))
 
-    def list_inputs(self, run: str, seed: str, step: str) -> dict[str, str]:
+    def list_inputs(self, run: str, seed: str, step: str) -> dict[str, list[str]]:
         """Return the inputs of a run's training list, by option name."""
         chosen = self.runs[run]
-        inputs = {"protocol": self.paths.protocol(step)}
+        inputs = {"protocol": [self.paths.protocol(step)]}
+        if get(chosen.method).sees == "all":
+            inputs["earlier"] = [self.paths.protocol(earlier) for earlier in range(int(step))]
+        if chosen.memory:
+            inputs["previous"] = [self.previous(run, seed, step, "train_list.parquet")]
         if chosen.new_images == "web":
-            inputs["selection"] = self.paths.selection(step, "new_classes")
+            inputs["selection"] = [self.paths.selection(step, "new_classes")]
         if chosen.replay:
-            inputs["pseudolabels"] = self.paths.step(run, seed, step, "pseudolabels.parquet")
+            inputs["pseudolabels"] = [self.paths.step(run, seed, step, "pseudolabels.parquet")]
         return inputs
 
     def list_options(self, run: str, seed: str, step: str) -> str:
         """Return the command-line options of a run's training list."""
-        options = [f"--{name} {path}" for name, path in self.list_inputs(run, seed, step).items()]
+        options = [f"--{name} {' '.join(files)}" for name, files in self.list_inputs(run, seed, step).items()]
+        if self.runs[run].memory:
+            options.append(f"--memory {self.runs[run].memory}")
         if self.runs[run].new_images == "web":
             options.append(f"--filters {self.runs[run].filters}")
         return " ".join(options)
@@ -128,6 +194,13 @@ class Workflow:
 
     def report_inputs(self) -> list[str]:
         """Return everything the report reads."""
+        return [*self._own_report_inputs(), *([self.companion_paths().report()] if self.companion else [])]
+
+    def companion_paths(self) -> Layout:
+        """Return where the companion experiment's results are."""
+        return Layout.of(parse_config(self.companion))
+
+    def _own_report_inputs(self) -> list[str]:
         evals = [f"{folder}/{name}" for folder in self.folders() for name in ("eval.json", "log.csv", "cost.json")]
         if not any(run.new_images == "web" or run.replay for run in self.runs.values()):
             return evals

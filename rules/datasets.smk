@@ -4,7 +4,7 @@ if work.config.datasets.name == "minivoc":
         output:
             paths.dataset_classes(),
         params:
-            settings=work.settings("datasets"),
+            settings=work.drawing_settings(),
             version=work.version("miniweb"),
         log:
             "logs/minivoc.log",
@@ -35,7 +35,7 @@ rule protocol:
     output:
         paths.protocol("{step}"),
     params:
-        settings=work.settings("datasets"),
+        settings=work.protocol_settings(),
         version=work.version("datasets"),
     log:
         f"logs/{paths.results}/protocol/step{{step}}.log",

@@ -14,7 +14,7 @@ rule evaluate_base:
     log:
         f"logs/{paths.base('{recipe}', '{seed}', 'eval.log')}",
     shell:
-        "python -m pipeline.eval evaluate --model {input.model} --protocol {input.protocol}"
+        "python -m pipeline.eval evaluate --model {input.model} --protocol {input.protocol} --recipe {wildcards.recipe}"
         " --settings {params.settings:q} --out {params.folder} 2> {log}"
 
 
@@ -28,7 +28,7 @@ rule evaluate:
         matrix=paths.step("{run}", "{seed}", "{step}", "confusion.npy"),
         overlays=directory(paths.step("{run}", "{seed}", "{step}", "overlays")),
     params:
-        settings=work.settings("eval", "datasets"),
+        settings=lambda w: work.eval_settings(w.run),
         version=work.version("eval"),
         method=lambda w: work.run(w.run).method,
         folder=lambda w: paths.step(w.run, w.seed, w.step, ""),

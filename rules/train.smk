@@ -2,6 +2,7 @@ rule train_base:
     input:
         protocol=paths.protocol(0),
         list=paths.base("{recipe}", "{seed}", "train_list.parquet"),
+        saliency=lambda w: work.saliency(recipe=w.recipe),
     output:
         multiext(
             paths.base("{recipe}", "{seed}", ""),
@@ -30,6 +31,7 @@ rule train_step:
         list=paths.step("{run}", "{seed}", "{step}", "train_list.parquet"),
         model=lambda w: work.previous(w.run, w.seed, w.step, "model.safetensors"),
         state=lambda w: work.previous(w.run, w.seed, w.step, "method_state.safetensors"),
+        saliency=lambda w: work.saliency(run=w.run),
     output:
         multiext(
             paths.step("{run}", "{seed}", "{step}", ""),

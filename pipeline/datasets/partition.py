@@ -1,37 +1,48 @@
-"""MiB's partition of ADE20K into steps, which its paper calls disjoint (ciss_methods.md 2.6)."""
+"""MiB's "disjoint" protocol of ADE20K: every image goes to exactly one step (ciss_methods.md 2.6)."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-SAME_BASE = {"100-50": "100-10", "100-50b": "100-10b"}
-"""Tasks whose partition is another task's: its step 0, and its later steps together."""
-_RARITY = 120.0
+from pipeline.datasets.tasks import classes_per_step
+
+_FILLED = 120.0
+"""Weight of how many of a class's images are still to be dealt out."""
+_UNION = {"100-50": "100-10", "100-50b": "100-10b"}
+"""Tasks whose second step joins the later steps of another task, which is the one that is partitioned."""
 
 
-def partition_images(presence: NDArray[np.bool_], steps: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
-    """Return the image positions of each step, ascending; every image with a class goes to exactly one step.
+def partition_images(presence: NDArray[np.bool_], dataset: str, task: str) -> list[NDArray[np.int64]]:
+    """Return the positions of each step's images, ascending; images without any class belong to no step.
 
-    Images are visited class by class. Each goes to the step of its neediest class j: the first maximum of
-    120 (1 - assigned_j / total_j) + (sum of total_k over the image's classes) / total_j. Images may show
-    classes of later steps, unlike under the subset rule.
+    presence: bool (images, classes), column j = class id j + 1. An image may show classes of later steps; for the
+    strict rule see select_images. The images of each class in turn go to the step of one of their classes, that
+    which lacks most of its images, rare classes first among equals. Raises ValueError if the task lacks a class.
     """
-    n_images, n_classes = presence.shape
-    step_of = np.full(n_classes, -1)
-    for number, classes in enumerate(steps):
-        step_of[[c - 1 for c in classes if c]] = number
+    steps = classes_per_step(dataset, _UNION.get(task, task))
+    step_of = {class_id: step for step, classes in enumerate(steps) for class_id in classes}
+    lost = [c for c in range(1, presence.shape[1] + 1) if c not in step_of]
+    if lost:
+        raise ValueError(f"task {task} of {dataset} has no step for class {lost[0]}; a partition needs every class")
+    owner = np.array([step_of[c] for c in range(1, presence.shape[1] + 1)])
+    winners = _deal(presence, owner)
+    if task in _UNION:
+        winners = np.minimum(winners, 1)
+    return [np.flatnonzero(winners == step) for step in range(len(classes_per_step(dataset, task)))]
+
+
+def _deal(presence: NDArray[np.bool_], owner: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the step of every image, -1 for images without a class."""
     total = presence.sum(axis=0).astype(np.float64)
-    assigned = np.zeros(n_classes)
-    owner = np.full(n_images, -1)
-    for class_index in range(n_classes):
-        for image in np.flatnonzero(presence[:, class_index]):
-            if owner[image] >= 0:
+    assigned = np.zeros(len(total))
+    winners = np.full(len(presence), -1)
+    for column in range(len(total)):
+        for image in np.flatnonzero(presence[:, column]):
+            if winners[image] >= 0:
                 continue
             shown = np.flatnonzero(presence[image])
-            score = _RARITY * (1 - assigned[shown] / total[shown]) + total[shown].sum() / total[shown]
-            owner[image] = step_of[shown[np.argmax(score)]]
-            assigned[shown[step_of[shown] == owner[image]]] += 1
-    return [np.flatnonzero(owner == number) for number in range(len(steps))]
+            scores = _FILLED * (1 - assigned[shown] / total[shown]) + total[shown].sum() / total[shown]
+            winners[image] = owner[shown[np.argmax(scores)]]
+            assigned[shown[owner[shown] == winners[image]]] += 1
+    return winners

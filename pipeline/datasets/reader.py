@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +91,7 @@ def cached_presence(root: Path, split: str, items: Sequence[Item], n_classes: in
     key = hashlib.sha256("\n".join(_stamp(item) for item in items).encode()).hexdigest()[:16]
     cache = root / "splits" / f".presence_{split}_{key}.npy"
     if cache.exists():
-        cached: NDArray[np.bool_] = np.load(cache, allow_pickle=False)
-        return cached
+        return _load_table(cache, "delete it, it is built again from the masks")
     table = count_pixels(items, n_classes, f"classes of {split}")[:, 1 : n_classes + 1] > 0
     with atomic_path(cache) as temporary, temporary.open("wb") as file:
         np.save(file, table)
@@ -118,8 +117,16 @@ def count_pixels(items: Sequence[Item], n_classes: int, label: str) -> NDArray[n
     return table
 
 
+def _load_table(path: Path, advice: str) -> NDArray[Any]:
+    try:
+        table: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DatasetError(f"{path} cannot be read as a table of image labels ({error}); {advice}") from None
+    return table
+
+
 def _load_one_hot(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    table = np.load(path, allow_pickle=False)
+    table = _load_table(path, "replace or delete it")
     if table.shape != shape:
         raise DatasetError(f"{path} has shape {table.shape}, expected {shape}")
     return np.asarray(table.astype(bool))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,15 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from pipeline.config import Datasets
+from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_image, open_mask
+from pipeline.datasets.saliency import THRESHOLD, open_saliency
 from pipeline.datasets.tasks import IGNORE, Rule, label_map, select_labels
-from pipeline.datasets.transforms import eval_geometry, normalise, train_geometry
+from pipeline.datasets.transforms import ScaleGeometry, TrainGeometry, eval_geometry, normalise
 
 CACHE_IMAGES = 6000
 """Decoded images kept per process; MiniVOC fits whole, so that a CPU trains instead of decoding."""
+TRUE_ROLES = ("memory", "joint")
 CACHE_PIXELS = 64_000
 """Larger images are decoded again instead of being kept."""
 
@@ -28,8 +32,12 @@ class TrainListDataset(Dataset[dict[str, Any]]):
 
     Each is a dict: image (float32 3xSxS), mask (int64 SxS, channel ids or 255), labels (float32, one entry per
     known foreground class in channel order), image_id, role. A `web` image has no mask: it is void all
-    over. A `replay` image's mask holds channel ids already, and its labels are the old classes in the crop
+    over. Exemplars (`memory`) and images of `joint` training show the true labels of every class so far. A `replay`
+    image's mask holds channel ids already, and its labels are the old classes in the crop
     (web_wilss.md 5.1). Geometry depends on (seed, epoch, index) alone.
+
+    With a `saliency` folder of maps `<image_id>.png`, each item also has saliency (bool SxS, true where the map
+    reaches `saliency_threshold`) under the mask's geometry. An image without a map is a DatasetError.
     """
 
     def __init__(
@@ -40,13 +48,17 @@ class TrainListDataset(Dataset[dict[str, Any]]):
         rule: Rule,
         seed: int,
         all_labels: bool = False,
+        saliency: Path | None = None,
+        saliency_threshold: float = THRESHOLD,
     ) -> None:
         self.rows, self.settings, self.seed = list(rows), settings, seed
         sequential = protocol["setting"] == "sequential"
         self.all_labels = all_labels or sequential
+        self.saliency, self.saliency_threshold = saliency, saliency_threshold
         self._task = (protocol["dataset"], protocol["task"], protocol["step"])
         self._n_channels = len(protocol["order"])
         self._table = label_map(*self._task, "train", rule, keep_old=sequential)
+        self._known_table = label_map(*self._task, "test", rule)
         self._n_classes = max(map(int, protocol["class_names"]))
         self._epoch = 0
 
@@ -61,21 +73,41 @@ class TrainListDataset(Dataset[dict[str, Any]]):
         row = self.rows[index]
         rng = random.Random(f"{self.seed}/{self._epoch}/{index}")
         image = _picture(row["image"])
-        mask = Image.fromarray(_mask(row["mask"])) if row["mask"] else None
-        image, mask = train_geometry(image, mask, self.settings.train_size, rng, self.settings.train_area)
-        values = np.asarray(mask) if mask is not None else np.full(image.size[::-1], IGNORE, np.uint8)
-        return {
-            "image": torch.from_numpy(normalise(image)),
+        size, area = self.settings.train_size, self.settings.train_area
+        geometry: TrainGeometry | ScaleGeometry = (
+            TrainGeometry.draw(*image.size, size, rng, area)
+            if self.settings.train_crop == "published"
+            else ScaleGeometry.draw(*image.size, size, rng)
+        )
+        if row["mask"]:
+            margin = 0 if self.settings.train_crop == "ssul" else IGNORE
+            values = np.asarray(geometry.labels(Image.fromarray(_mask(row["mask"])), margin))
+        else:
+            values = np.full((size, size), IGNORE, np.uint8)
+        item = {
+            "image": torch.from_numpy(normalise(geometry.picture(image))),
             "mask": torch.from_numpy(self._channels(row["role"], values).astype(np.int64)),
             "labels": torch.from_numpy(self._labels(row, values)),
             "image_id": row["image_id"],
             "role": row["role"],
         }
+        if self.saliency is not None:
+            item["saliency"] = self._salient(self.saliency / f"{row['image_id']}.png", image.size, geometry)
+        return item
+
+    def _salient(self, path: Path, size: tuple[int, int], geometry: TrainGeometry | ScaleGeometry) -> torch.Tensor:
+        salient = _saliency(str(path), self.saliency_threshold)
+        if salient.shape != size[::-1]:
+            raise DatasetError(
+                f"saliency map {path} is {salient.shape[1]}x{salient.shape[0]}, its image {size[0]}x{size[1]}; "
+                "delete it and run the rule `detect_saliency` again"
+            )
+        return torch.from_numpy(np.array(geometry.labels(Image.fromarray(salient), 0), bool))
 
     def _channels(self, role: str, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if role == "dataset":
             return self._table[values]
-        return values
+        return self._known_table[values] if role in TRUE_ROLES else values
 
     def _labels(self, row: dict[str, Any], values: NDArray[np.uint8]) -> NDArray[np.float32]:
         if row["role"] == "replay":
@@ -88,9 +120,12 @@ class TrainListDataset(Dataset[dict[str, Any]]):
 
 
 class EvalDataset:
-    """Validation images of a protocol: image (tensor), mask (uint8, test labels of the step), image_id."""
+    """Validation images of a protocol: image (tensor), mask (uint8, test labels of the step), image_id.
 
-    def __init__(self, protocol: dict[str, Any], size: int, rule: Rule = "wilson") -> None:
+    `size` is the side of the centre crop; None evaluates whole images, whose sizes differ.
+    """
+
+    def __init__(self, protocol: dict[str, Any], size: int | None, rule: Rule = "wilson") -> None:
         self.rows, self.size = protocol["val"], size
         self._table = label_map(protocol["dataset"], protocol["task"], protocol["step"], "test", rule)
         self._n_classes = max(map(int, protocol["class_names"]))
@@ -111,6 +146,7 @@ class EvalDataset:
 
 _PICTURES: dict[str, Image.Image] = {}
 _MASKS: dict[str, NDArray[np.uint8]] = {}
+_SALIENCY: dict[tuple[str, float], NDArray[np.bool_]] = {}
 
 
 def _picture(uri: str) -> Image.Image:
@@ -129,3 +165,13 @@ def _mask(path: str) -> NDArray[np.uint8]:
     if mask.size <= CACHE_PIXELS and len(_MASKS) < CACHE_IMAGES:
         _MASKS[path] = mask
     return mask
+
+
+def _saliency(path: str, threshold: float) -> NDArray[np.bool_]:
+    key = (path, threshold)
+    if key in _SALIENCY:
+        return _SALIENCY[key]
+    salient = open_saliency(path, threshold)
+    if salient.size <= CACHE_PIXELS and len(_SALIENCY) < CACHE_IMAGES:
+        _SALIENCY[key] = salient
+    return salient

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import nearest
-from pipeline.datasets.partition import SAME_BASE, partition_images
 from pipeline.datasets.task_files import read_tasks
 from pipeline.datasets.task_tables import ALIASES, TASKS, Steps
 
@@ -81,11 +80,10 @@ def select_images(presence: NDArray[np.bool_], dataset: str, task: str, step: in
 
 
 def _partition(presence: NDArray[np.bool_], dataset: str, task: str, step: int) -> NDArray[np.int64]:
-    name = canonical_task(dataset, task)
-    parts = partition_images(presence, classes_per_step(dataset, SAME_BASE.get(name, name)))
-    if name in SAME_BASE and step == 1:
-        return np.sort(np.concatenate(parts[1:]))
-    return parts[step]
+    # partition.py asks this module for the steps.
+    from pipeline.datasets.partition import partition_images
+
+    return partition_images(presence, dataset, canonical_task(dataset, task))[step]
 
 
 def label_map(
@@ -111,6 +109,20 @@ def label_map(
             table[class_id] = channel
     table[IGNORE] = 0 if split == "train" and rule in ("mib", "wilson") else IGNORE
     return table
+
+
+def sats_thresholds(dataset: str, task: str, step: int) -> tuple[int, int]:
+    """Return (lo, hi), between which SATS's release trains: the step's first class id less one, and its last.
+
+    In training ids up to lo (if positive) and above hi become background, in testing those above hi; 255 stays
+    (ciss_methods.md 2.3). For tasks in ascending order that is label_map's `plop`. Raises ValueError for others,
+    whose ids are not channels.
+    """
+    known = order(dataset, task, step)
+    if known != list(range(len(known))):
+        raise ValueError(f"task {task} of {dataset} is not in ascending class order, which thresholds on ids need")
+    current = classes_per_step(dataset, task)[step]
+    return current[0] - 1, current[-1]
 
 
 def select_labels(

@@ -16,18 +16,22 @@ def main(argv: list[str] | None = None) -> int:
     evaluate.add_argument("--model", type=Path, required=True)
     evaluate.add_argument("--protocol", type=Path, required=True, help="protocol/step<k>.json of the checkpoint's step")
     evaluate.add_argument("--method", default="", help="method whose decision rule decodes the logits; default argmax")
+    evaluate.add_argument("--recipe", default="", help="base recipe whose decision rule decodes the logits")
     evaluate.add_argument("--previous", type=Path, help="eval.json of the step before, for forgetting")
     evaluate.add_argument("--out", type=Path, required=True, help="folder of the step")
     evaluate.set_defaults(run=_evaluate)
     summary = commands.add_parser("summary", help="print the table of an experiment that has been evaluated")
     summary.add_argument("--steps", type=int, required=True, help="number of the last step")
     summary.set_defaults(run=_summary)
+    compare = commands.add_parser("compare", help="print our ranking of the methods beside the published one")
+    compare.add_argument("--steps", type=int, required=True, help="number of the last step")
+    compare.set_defaults(run=_compare)
     report = commands.add_parser("report", help="write summary.csv and the page")
     report.add_argument("--steps", type=int, required=True, help="number of the last step")
     report.add_argument("--out", type=Path, required=True, help="report/index.html")
     report.add_argument("--summary", type=Path, required=True, help="summary.csv")
     report.set_defaults(run=_report)
-    for command in (evaluate, summary, report):
+    for command in (evaluate, summary, compare, report):
         add_settings(command)
     return run_cli(parser, argv)
 
@@ -42,15 +46,24 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         read_settings(arguments),
         method=arguments.method,
         previous=arguments.previous,
+        recipe=arguments.recipe,
     )
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from pipeline.eval.comparison import comparison
+    from pipeline.eval.beside_papers import beside_papers
     from pipeline.eval.summary import summary_rows, table
 
     config = read_settings(arguments)
-    print("\n".join([table(summary_rows(config, arguments.steps)), *comparison(config)]))
+    print("\n".join([table(summary_rows(config, arguments.steps)), *beside_papers(config)]))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from pipeline.eval.comparison import comparison
+    from pipeline.eval.summary import summary_rows
+
+    config = read_settings(arguments)
+    print(comparison(summary_rows(config, arguments.steps), config.datasets.task).text())
 
 
 def _report(arguments: argparse.Namespace) -> None:

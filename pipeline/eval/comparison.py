@@ -1,42 +1,67 @@
-"""What papers report beside what was measured: published, ours, difference."""
+"""Our methods beside the published ones: values, ranks, rank correlation."""
 
 from __future__ import annotations
 
-from pipeline.config import Config, Published
-from pipeline.eval.paper_scores import COLUMNS, Scores, our_scores
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.eval.published import Agreement, Published, agreement, displaced, published
+from pipeline.eval.summary import spread
 
 
-def comparison(config: Config) -> list[str]:
-    """Return a line per published value: published, ours, difference; empty if the experiment names none."""
-    if not config.published:
-        return []
-    lines = ["published (mIoU, old / new / all / avg)"]
-    runs = {(run.method, run.variant): run for run in config.experiment.runs}
-    for published in config.published:
-        run = runs.get((published.method, published.variant))
-        ours, seeds = our_scores(config, run, published.convention) if run else (dict.fromkeys(COLUMNS), 0)
-        name = f"{published.method}+{published.variant}" if published.variant else published.method
-        lines.append(f"{name} by {published.source} ({published.convention} convention)")
-        lines.append(f"  published  {_cells(numbers(published))}")
-        lines.append(f"  ours       {_cells(ours)}   {seeds} seeds")
-        lines.append(f"  difference {_cells(difference(ours, numbers(published)), sign=True)}")
-    return lines
+@dataclass(frozen=True)
+class Line:
+    """One method: our mIoU over all classes as text, our rank and the published row, if they are known."""
+
+    method: str
+    ours: str
+    rank: int
+    theirs: Published | None
+    their_rank: int | None
 
 
-def numbers(published: Published) -> Scores:
-    """Return the published values by column."""
-    return {column: getattr(published, column) for column in COLUMNS}
+@dataclass(frozen=True)
+class Comparison:
+    """Lines from our best method to our worst, and how well the two orders agree."""
+
+    task: str
+    lines: tuple[Line, ...]
+    agreement: Agreement
+    displaced: tuple[tuple[str, int, int], ...]
+
+    def text(self) -> str:
+        """Return the comparison as a table for a terminal."""
+        head = f"{'method':12s} {'ours, all':>14s} {'rank':>5s} {'published':>10s} {'rank':>5s}  source"
+        rows = [head]
+        rows += [
+            f"{line.method:12s} {line.ours:>14s} {line.rank:5d} "
+            + (f"{line.theirs.all:10.1f} {line.their_rank:5d}  {line.theirs.source}" if line.theirs else f"{'-':>10s}")
+            for line in self.lines
+        ]
+        found = self.agreement
+        rows.append(
+            f"rank correlation with the published VOC {self.task} overlap column over {found.methods} methods: "
+            f"Spearman {found.spearman:.2f}, Kendall {found.kendall:.2f}"
+        )
+        rows += [f"{name}: rank {ours} here, {theirs} published" for name, ours, theirs in self.displaced[:3]]
+        return "\n".join(rows)
 
 
-def difference(ours: Scores, theirs: Scores) -> Scores:
-    """Return ours less theirs, None where either is unknown."""
-    gaps: Scores = {}
-    for column in COLUMNS:
-        mine, published = ours[column], theirs[column]
-        gaps[column] = None if mine is None or published is None else mine - published
-    return gaps
-
-
-def _cells(scores: Scores, sign: bool = False) -> str:
-    form = "+6.2f" if sign else "6.2f"
-    return " ".join("     -" if scores[c] is None else format(scores[c], form) for c in COLUMNS)
+def comparison(rows: Sequence[dict[str, Any]], task: str) -> Comparison:
+    """Return the comparison of a summary's last step, mean over seeds; runs with a variant are left out."""
+    last = max(row["step"] for row in rows)
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        if row["step"] == last and not row["variant"]:
+            values.setdefault(row["method"], []).append(row["all"])
+    means = {method: statistics.mean(v) for method, v in values.items()}
+    known = published(task)
+    theirs = sorted((m for m in means if m in known), key=lambda m: -known[m].all)
+    ranks = {method: theirs.index(method) + 1 for method in theirs}
+    lines = [
+        Line(method, spread(values[method]), rank, known.get(method), ranks.get(method))
+        for rank, method in enumerate(sorted(means, key=lambda m: -means[m]), 1)
+    ]
+    return Comparison(task, tuple(lines), agreement(means, task), tuple(displaced(means, task)))

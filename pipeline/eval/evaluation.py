@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.artifacts import atomic_dir, atomic_path, read_json, write_json
 from pipeline.config import Config
 from pipeline.datasets.samples import EvalDataset
 from pipeline.eval.confusion import ConfusionMatrix
+from pipeline.eval.step_means import step_means
 from pipeline.progress import Progress
 from pipeline.train.methods import Method, StepInfo, get, settings_of
 from pipeline.train.models import SegmentationModel, load_model
+from pipeline.train.recipes import get_recipe
 from pipeline.train.resize import upsample
 
 
@@ -28,20 +31,32 @@ def evaluate(
     config: Config,
     method: str = "",
     previous: Path | None = None,
+    recipe: str = "",
 ) -> dict[str, Any]:
     """Write eval.json, confusion.npy and overlays/ into `out`; return the content of eval.json.
 
     Percentages; `iou` is keyed by class name, None for a class without ground truth. `forgetting` is the
     best earlier IoU of a class minus its present one, in points; it needs `previous`, the eval.json of
-    the step before. Future classes count as background (label rule `wilson`, split `test`), void is ignored,
-    background counts in `all`. Raises ArtifactError for a checkpoint of another task.
+    the step before. Future classes count as background and void is ignored (but see datasets.label_map `mib`).
+    The logits are decoded by `method`, or by the base `recipe`. `other_sets` has the scores on the data set's further
+    evaluation sets, from step 1 on. Raises ArtifactError for a checkpoint of another task.
     """
     protocol = read_json(protocol_path)
     expected = {key: protocol[key] for key in ("dataset", "task", "setting", "step")}
     model = load_model(model_path, expect=expected)
-    dataset = EvalDataset(protocol, config.datasets.eval_size)
-    matrix, samples = _confusion(model, dataset, config, _decoder(method, protocol))
-    result = _report(matrix, protocol, read_json(previous) if previous else None)
+    rule = config.datasets.label_map
+    decoder = _decoder(method, recipe, protocol, config)
+
+    def measure(images: list[dict[str, Any]]) -> tuple[ConfusionMatrix, list[tuple[str, np.ndarray]]]:
+        rows = {**protocol, "val": images}
+        dataset = EvalDataset(rows, config.datasets.eval_side, "wilson" if rule == "method" else rule)
+        return _confusion(model, dataset, config, decoder, len(protocol["order"]))
+
+    matrix, samples = measure(protocol["val"])
+    result = _report(matrix, protocol, read_json(previous) if previous else None, config)
+    if protocol["step"]:
+        others = protocol.get("other_val", {})
+        result["other_sets"] = {name: _other(measure(images)[0], protocol) for name, images in others.items()}
     out.mkdir(parents=True, exist_ok=True)
     with atomic_dir(out / "overlays") as folder:
         for name, prediction in samples:
@@ -52,26 +67,28 @@ def evaluate(
     return result
 
 
-def _decoder(method: str, protocol: dict[str, Any]) -> Method:
+def _decoder(method: str, recipe: str, protocol: dict[str, Any], config: Config) -> Method:
     sizes = tuple(len(classes) for classes in protocol["classes_per_step"])[: protocol["step"] + 1]
     info = StepInfo(protocol["dataset"], protocol["task"], protocol["step"], sizes, epochs=1, seed=0)
-    if not method:
-        return Method(None, info)
-    return get(method)(settings_of(method, {}), info)
+    if method:
+        return get(method)(settings_of(method, config.methods.get(method, {})), info)
+    return get_recipe(recipe)(None, info) if recipe else Method(None, info)
 
 
 def _confusion(
-    model: SegmentationModel, dataset: EvalDataset, config: Config, decoder: Method
+    model: SegmentationModel, dataset: EvalDataset, config: Config, decoder: Method, n_classes: int
 ) -> tuple[ConfusionMatrix, list[tuple[str, np.ndarray]]]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(config.train.threads)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    matrix = ConfusionMatrix(sum(model.classes_per_step))
+    matrix = ConfusionMatrix(n_classes)
     progress = Progress("evaluate", len(dataset))
     shown = set(_spread(len(dataset), config.eval.overlays))
     samples = []
-    for start in range(0, len(dataset), config.eval.batch_size):
-        items = [dataset[i] for i in range(start, min(start + config.eval.batch_size, len(dataset)))]
+    # Whole images differ in size and cannot be stacked.
+    size = config.eval.batch_size if dataset.size is not None else 1
+    for start in range(0, len(dataset), size):
+        items = [dataset[i] for i in range(start, min(start + size, len(dataset)))]
         images = torch.stack([item["image"] for item in items]).to(device, memory_format=torch.channels_last)
         with torch.inference_mode():
             predictions = decoder.decode(upsample(model(images).logits, images.shape[-2:])).cpu().numpy()
@@ -88,12 +105,26 @@ def _spread(total: int, count: int) -> Sequence[int]:
     return [round(i * total / count) for i in range(count)] if count else []
 
 
-def _report(matrix: ConfusionMatrix, protocol: dict[str, Any], previous: dict[str, Any] | None) -> dict[str, Any]:
-    order, step = protocol["order"], protocol["step"]
-    n_new = len(protocol["classes_per_step"][step])
-    n_total = len(order)
-    n_old = n_total - n_new if step else n_total
+def _scores(matrix: ConfusionMatrix, protocol: dict[str, Any]) -> dict[str, Any]:
+    n_total, step = len(protocol["order"]), protocol["step"]
+    n_old = n_total - len(protocol["classes_per_step"][step]) if step else n_total
     scores = matrix.scores(range(n_old), range(n_old, n_total))
+    return scores | _first_and_last(scores["iou"], len(protocol["classes_per_step"][0]))
+
+
+def _other(matrix: ConfusionMatrix, protocol: dict[str, Any]) -> dict[str, float | None]:
+    scores = _scores(matrix, protocol)
+    return {key: _percent(scores[key]) for key in ("old", "new", "all", "all_no_background", "harmonic")}
+
+
+def _report(
+    matrix: ConfusionMatrix, protocol: dict[str, Any], previous: dict[str, Any] | None, config: Config
+) -> dict[str, Any]:
+    order, step = protocol["order"], protocol["step"]
+    scores = _scores(matrix, protocol)
+    background_in_mean = config.eval.background_in_mean
+    if not background_in_mean:
+        scores["all"] = scores["all_no_background"]
     if step == 0:
         # At the base step every class is new to the model and none is old; papers print it as "old".
         scores["new"] = scores["harmonic"] = float("nan")
@@ -104,11 +135,24 @@ def _report(matrix: ConfusionMatrix, protocol: dict[str, Any], previous: dict[st
         "iou": iou,
         "forgetting": _forgetting(iou, previous),
         "best_iou": _best(iou, previous),
-        "conventions": "old and new exclude background; all includes it; void is ignored; "
-        "future classes count as background; images are resized and centre-cropped",
+        "conventions": f"old and new exclude background; all {'in' if background_in_mean else 'ex'}cludes it; first "
+        "(classes of step 0) includes it; void is ignored; future classes count as background unless the label rule "
+        f"is mib; {_geometry(config)}",
         **{key: protocol[key] for key in ("dataset", "task", "setting", "step")},
         "images": len(protocol["val"]),
     }
+
+
+def _geometry(config: Config) -> str:
+    side = config.datasets.eval_side
+    return "whole images" if side is None else f"images are resized to a shorter side of {side} and centre-cropped"
+
+
+def _first_and_last(iou: NDArray[np.float64], n_base: int) -> dict[str, float]:
+    """Return the papers' two columns, such as 0-15 and 16-20 (ciss_methods.md 6)."""
+    row = [None if math.isnan(value) else float(value) for value in iou]
+    means = step_means([row], n_base)
+    return {name: means[name] / 100 for name in ("first", "last")}
 
 
 def _best(iou: dict[str, float | None], previous: dict[str, Any] | None) -> dict[str, float | None]:

@@ -67,9 +67,9 @@ def _file(config: Config, run: Run, seed: int, step: int) -> Path:
     paths = Layout.of(config)
     if step:
         return Path(paths.step(run.name, seed, step, "confusion.npy"))
-    from pipeline.train.methods import get
+    from pipeline.train.recipes import base_recipe
 
-    return Path(paths.base(get(run.method).recipe, seed, "confusion.npy"))
+    return Path(paths.base(base_recipe(config, run), seed, "confusion.npy"))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.artifacts import Layout, atomic_path, read_json
 from pipeline.config import Config
-from pipeline.train.methods import get
+from pipeline.train.recipes import base_recipe
 
 COLUMNS = ("method", "variant", "seed", "step", "old", "new", "all", "all_no_background", "harmonic")
 _SCORES = COLUMNS[4:]
@@ -40,7 +40,7 @@ def summary_rows(config: Config, steps: int) -> list[dict[str, Any]]:
                 path = (
                     paths.step(run.name, seed, step, "eval.json")
                     if step
-                    else paths.base(get(run.method).recipe, seed, "eval.json")
+                    else paths.base(base_recipe(config, run), seed, "eval.json")
                 )
                 scores = read_json(path)
                 row = {"method": run.method, "variant": run.variant, "seed": seed, "step": step}

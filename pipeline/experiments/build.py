@@ -56,7 +56,7 @@ def settings_of_key(key: Key, published: Sequence[Published]) -> Settings:
     web = _web(key)
     return {
         "experiment": {"name": key.name, "seeds": [1 if _ssul(key) else 42], "runs": _runs(key, published)},
-        "datasets": _datasets(key),
+        "datasets": _datasets(key, published),
         **web,
         "train": _train(key),
         "eval": {"batch_size": 8},
@@ -82,8 +82,10 @@ def _runs(key: Key, published: Sequence[Published]) -> list[Settings]:
     return runs
 
 
-def _datasets(key: Key) -> Settings:
+def _datasets(key: Key, published: Sequence[Published]) -> Settings:
     size = 513 if _ssul(key) else 448 if key.dataset == "coco-voc" else 512
+    # MiB trains void as background and ignores what is not annotated when it tests; its tables are of that kind.
+    mib = bool(published) and all(p.convention == "mib" for p in published)
     return {
         "name": key.dataset,
         "root": ROOTS[key.dataset],
@@ -91,7 +93,8 @@ def _datasets(key: Key) -> Settings:
         "setting": key.setting,
         "train_size": size,
         "eval_size": 513 if _ssul(key) else 512,
-        "train_crop": "scale" if _ssul(key) else "published",
+        "train_crop": "ssul" if _ssul(key) else "published",
+        "label_map": "mib" if mib else "method",
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.artifacts import write_text
 from pipeline.config import Config, Published, Run, load_config
-from pipeline.eval.comparison import difference, numbers
+from pipeline.eval.beside_papers import difference, numbers
 from pipeline.eval.paper_scores import COLUMNS, Scores, our_scores
 from pipeline.experiments.table import ROOT, all_keys
 

@@ -27,6 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     listing.add_argument("--selection", type=Path, help="new_classes.parquet, to train on web images")
     listing.add_argument("--filters", default="both", choices=["none", "noun", "fourier", "both"])
     listing.add_argument("--pseudolabels", type=Path, help="pseudolabels.parquet, to replay")
+    listing.add_argument(
+        "--earlier", type=Path, nargs="*", default=[], help="protocols of earlier steps, to train on all"
+    )
+    listing.add_argument("--memory", type=int, default=0, help="exemplars to keep of the images in --previous")
+    listing.add_argument("--previous", type=Path, help="train_list.parquet of the step before")
     listing.set_defaults(run=_list)
     for command in (replay, label, listing):
         command.add_argument("--out", type=Path, required=True)
@@ -49,9 +54,19 @@ def _label(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from pipeline.pseudolabel.listing import write_train_list
+    from pipeline.pseudolabel.listing import Sources, write_train_list
 
-    write_train_list(arguments.protocol, arguments.out, arguments.selection, arguments.filters, arguments.pseudolabels)
+    if arguments.memory and not arguments.previous:
+        raise ValueError(f"--memory {arguments.memory} needs --previous, the training list of the step before")
+    sources = Sources(
+        arguments.selection,
+        arguments.filters,
+        arguments.pseudolabels,
+        tuple(arguments.earlier),
+        arguments.memory,
+        arguments.previous,
+    )
+    write_train_list(arguments.protocol, arguments.out, sources)
 
 
 if __name__ == "__main__":

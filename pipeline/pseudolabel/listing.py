@@ -2,48 +2,86 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import NEW_CLASSES, PSEUDOLABELS, TRAIN_LIST, read_json, read_table, write_table
+from pipeline.datasets.memory import select_memory
 
 Row = dict[str, Any]
 
 
-def write_train_list(
-    protocol: Path,
-    out: Path,
-    selection: Path | None = None,
-    filters: str = "both",
-    pseudolabels: Path | None = None,
-) -> list[Row]:
+@dataclass(frozen=True)
+class Sources:
+    """Where the images of a step come from, beside its own protocol; nothing set means the data set alone.
+
+    selection: new_classes.parquet, whose images kept under `filters` stand in for the data set's.
+    pseudolabels: pseudolabels.parquet, replay images. earlier: protocols of the steps before, whose images are
+    trained on again with all their labels (`joint`). memory: how many exemplars to keep of the images in
+    `previous`, the training list of the step before.
+    """
+
+    selection: Path | None = None
+    filters: str = "both"
+    pseudolabels: Path | None = None
+    earlier: tuple[Path, ...] = ()
+    memory: int = 0
+    previous: Path | None = None
+
+
+def write_train_list(protocol: Path, out: Path, sources: Sources | None = None) -> list[Row]:
     """Write train_list.parquet and return its rows.
 
-    Without `selection` the step's images are the protocol's own (role `dataset`, with masks); with it they are
-    the web images kept under `filters` (role `web`, image-level labels alone). `pseudolabels` adds replay
-    images. Raises ValueError if nothing is left, or if a web image is also an evaluation image.
+    Roles: `dataset` (masks of the step's classes), `web` (image-level labels alone), `replay` (the old model's
+    labels), `memory` and `joint` (true labels of every class so far). Raises ValueError if nothing is left, or if
+    an evaluation image is in the list.
     """
-    facts = read_json(protocol)
-    rows = _web_rows(selection, filters) if selection else _dataset_rows(facts)
+    facts, sources = read_json(protocol), sources or Sources()
+    rows = _own_rows(facts, sources)
     if not rows:
-        raise ValueError(f"no image is left for step {facts['step']} with filters `{filters}`; loosen a threshold")
-    new = {row["image_id"] for row in rows}
-    if pseudolabels:
-        # An image found for a new class must not be replayed as a negative of every new class.
-        rows += [row for row in _replay_rows(pseudolabels) if row["image_id"] not in new]
+        raise ValueError(
+            f"no image is left for step {facts['step']} with filters `{sources.filters}`; loosen a threshold"
+        )
+    # An image of a new class must not come back as a negative of every new class, nor twice.
+    rows += _without(rows, _replay_rows(sources.pseudolabels))
+    rows += _memory_rows(facts, sources, taken=rows)
     evaluation = {row["id"] for row in facts["val"]}
     leaked = sorted(row["image_id"] for row in rows if row["image_id"] in evaluation)
     if leaked:
         raise ValueError(f"{len(leaked)} evaluation images are in the training list, first {leaked[0]}")
-    write_table(out, rows, TRAIN_LIST, provenance={"filters": filters if selection else ""})
+    write_table(out, rows, TRAIN_LIST, provenance={"filters": sources.filters if sources.selection else ""})
     return rows
 
 
-def _dataset_rows(facts: Row) -> list[Row]:
-    return [
-        _row(row["id"], "dataset", row["image"], row["mask"], row["labels"])
-        for row in facts["train"]
-    ]  # fmt: skip
+def _own_rows(facts: Row, sources: Sources) -> list[Row]:
+    if sources.selection:
+        return _web_rows(sources.selection, sources.filters)
+    if not sources.earlier:
+        return _dataset_rows(facts, "dataset")
+    protocols = [*(read_json(path) for path in sources.earlier), facts]
+    merged = {row["image_id"]: row for protocol in protocols for row in _dataset_rows(protocol, "joint")}
+    return [merged[image_id] for image_id in sorted(merged)]
+
+
+def _dataset_rows(facts: Row, role: str) -> list[Row]:
+    return [_row(row["id"], role, row["image"], row["mask"], row["labels"]) for row in facts["train"]]
+
+
+def _without(taken: list[Row], rows: list[Row]) -> list[Row]:
+    ids = {row["image_id"] for row in taken}
+    return [row for row in rows if row["image_id"] not in ids]
+
+
+def _memory_rows(facts: Row, sources: Sources, taken: list[Row]) -> list[Row]:
+    if not sources.memory:
+        return []
+    assert sources.previous is not None
+    known = [c for classes in facts["classes_per_step"][: facts["step"]] for c in classes if c]
+    earlier = [row for row in read_table(sources.previous, TRAIN_LIST) if row["role"] in ("dataset", "memory")]
+    seen = _without(taken, earlier)
+    candidates = [{c for c in row["labels"] if c in known} for row in seen]
+    return [{**seen[i], "role": "memory"} for i in select_memory(candidates, known, sources.memory)]
 
 
 def _web_rows(selection: Path, filters: str) -> list[Row]:
@@ -55,7 +93,9 @@ def _web_rows(selection: Path, filters: str) -> list[Row]:
     return [merged[image_id] for image_id in sorted(merged)]
 
 
-def _replay_rows(pseudolabels: Path) -> list[Row]:
+def _replay_rows(pseudolabels: Path | None) -> list[Row]:
+    if pseudolabels is None:
+        return []
     return [
         _row(row["image_id"], "replay", row["image"], row["label"], row["class_ids"])
         for row in read_table(pseudolabels, PSEUDOLABELS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,13 @@ import yaml
 from safetensors.torch import load_file
 
 from pipeline import __version__
-from pipeline.artifacts import TRAIN_LIST, ArtifactError, read_json, read_table, write_text
+from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, read_json, read_table, write_text
 from pipeline.config import Config, Phase
 from pipeline.train import STAGE_VERSION, resume
 from pipeline.train.data import BatchSource
 from pipeline.train.engine import Step
-from pipeline.train.methods import Method, StepInfo, get, settings_of
-from pipeline.train.models import SegmentationModel, build_model, load_model
+from pipeline.train.methods import Heads, Method, StepInfo, get, overridden, settings_of
+from pipeline.train.models import SegmentationModel, build_model, load_model, load_pretrained
 from pipeline.train.recipes import get_recipe
 
 
@@ -36,9 +38,11 @@ def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, l
     """Return step 0 of a recipe. Raises ValueError for anything that does not fit."""
     protocol = _protocol(protocol_path, base=True)
     cls = get_recipe(recipe)
-    info = _info(protocol, config.train.base, seed)
+    info = _info(protocol, config.train.base, seed, config.train.backbone)
     torch.manual_seed(seed)
-    model = build_model(config.train.backbone, info.classes_per_step)
+    model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), config.train.backbone_options)
+    if config.train.pretrained:
+        load_pretrained(model.body, Path(config.train.pretrained), config.train.pretrained_sha256 or None)
     method = cls(None, info)
     return _step(config, config.train.base, method, model, None, protocol, list_path, folder, {})
 
@@ -55,20 +59,20 @@ def assemble_step(
     """Return an incremental step of a method. Raises ValueError for anything that does not fit."""
     protocol = _protocol(protocol_path, base=False)
     cls = get(method_name)
-    settings = settings_of(method_name, config.methods.get(method_name, {}))
-    info = _info(protocol, config.train.step, seed)
+    context = (protocol["dataset"], protocol["task"], config.train.backbone)
+    settings = settings_of(method_name, config.methods.get(method_name, {}), *context)
+    for line in overridden(method_name, settings, *context):
+        print(line, file=sys.stderr, flush=True)
+    info = _info(protocol, config.train.step, seed, config.train.backbone)
     expected = {key: protocol[key] for key in ("dataset", "task", "setting")} | {"step": protocol["step"] - 1}
     teacher = load_model(previous.model, expect=expected)
-    if list(teacher.classes_per_step) != list(info.classes_per_step[:-1]):
-        raise ArtifactError(
-            f"checkpoint {previous.model} has classes per step {teacher.classes_per_step}, "
-            f"step {info.step} of {info.task} follows {list(info.classes_per_step[:-1])}"
-        )
+    _check_previous(previous.model, teacher, cls.heads(settings, info.classes_per_step[:-1]), info, config)
     torch.manual_seed(seed)
-    model = build_model(teacher.backbone, info.classes_per_step)
-    missing = model.load_state_dict(teacher.state_dict(), strict=False)
-    new_head = {f"classifiers.{info.step}.weight", f"classifiers.{info.step}.bias"}
-    assert set(missing.missing_keys) == new_head and not missing.unexpected_keys
+    heads = cls.heads(settings, info.classes_per_step)
+    model = _build(teacher.backbone, heads, teacher.options)
+    found = model.load_state_dict(teacher.state_dict(), strict=False)
+    newest = f"classifiers.{len(heads.sizes) - 1}."
+    assert all(key.startswith(newest) for key in found.missing_keys) and not found.unexpected_keys
     method = cls(settings, info)
     method.init_classifier(model)
     if previous.state is not None:
@@ -80,6 +84,23 @@ def assemble_step(
     }
     kept = teacher if cls.needs_teacher else None
     return _step(config, config.train.step, method, model, kept, protocol, list_path, folder, inputs)
+
+
+def _build(backbone: str, heads: Heads, options: Mapping[str, Any]) -> SegmentationModel:
+    return build_model(backbone, heads.sizes, classifier=heads.kind, options=dict(options))
+
+
+def _check_previous(path: Path, teacher: SegmentationModel, heads: Heads, info: StepInfo, config: Config) -> None:
+    found = Heads(tuple(teacher.classes_per_step), teacher.classifier)
+    if found != heads:
+        raise ArtifactError(
+            f"checkpoint {path} has {found.kind} classifiers {list(found.sizes)}, "
+            f"step {info.step} of {info.task} follows {heads.kind} classifiers {list(heads.sizes)}"
+        )
+    if teacher.backbone != config.train.backbone:
+        raise ArtifactError(
+            f"checkpoint {path} has backbone {teacher.backbone}, train.backbone is {config.train.backbone}"
+        )
 
 
 def _step(
@@ -94,7 +115,9 @@ def _step(
     inputs: dict[str, Any],
 ) -> Step:
     rows = read_table(list_path, TRAIN_LIST)
-    source = BatchSource(rows, protocol, config.datasets, phase, method, config.train.workers)
+    salient = method.wants_saliency(method.settings, protocol["dataset"])
+    saliency = Path(Layout.of(config).saliency("")) if salient else None
+    source = BatchSource(rows, protocol, config.datasets, phase, method, config.train.workers, saliency)
     about = {key: protocol[key] for key in ("dataset", "task", "setting", "step", "order")}
     facts = {
         **inputs,
@@ -126,10 +149,10 @@ def _protocol(path: Path, base: bool) -> dict[str, Any]:
     return protocol
 
 
-def _info(protocol: dict[str, Any], phase: Phase, seed: int) -> StepInfo:
+def _info(protocol: dict[str, Any], phase: Phase, seed: int, backbone: str) -> StepInfo:
     step = protocol["step"]
     sizes = tuple(len(classes) for classes in protocol["classes_per_step"][: step + 1])
-    return StepInfo(protocol["dataset"], protocol["task"], step, sizes, phase.epochs, seed)
+    return StepInfo(protocol["dataset"], protocol["task"], step, sizes, phase.epochs, seed, backbone)
 
 
 def _sha256(path: Path) -> str:

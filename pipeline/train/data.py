@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,16 @@ from torch.utils.data import DataLoader
 
 from pipeline.config import Datasets, Phase
 from pipeline.datasets.samples import TrainListDataset
+from pipeline.datasets.tasks import Rule
 from pipeline.train.methods import Batch, Method
 from pipeline.train.sampler import InterleaveSampler
 
+SECOND = ("replay", "memory")
+"""Roles that fill every second place of a batch, so that half of it is old however few they are."""
+
 
 class BatchSource:
-    """Gives the batch of every iteration. Replay images, if any, alternate with the step's images.
+    """Gives the batch of every iteration. Replay images and exemplars, if any, alternate with the step's images.
 
     Raises ValueError if there are too few images for one batch.
     """
@@ -29,9 +34,10 @@ class BatchSource:
         phase: Phase,
         method: Method,
         workers: int,
+        saliency: Path | None = None,
     ) -> None:
-        first = [row for row in rows if row["role"] != "replay"]
-        replay = [row for row in rows if row["role"] == "replay"]
+        first = [row for row in rows if row["role"] not in SECOND]
+        replay = [row for row in rows if row["role"] in SECOND]
         self.batch_size, self.workers, self.seed = phase.batch_size, workers, method.info.seed
         if len(first) < self.batch_size:
             raise ValueError(
@@ -42,9 +48,10 @@ class BatchSource:
             [*first, *replay],
             protocol,
             datasets,
-            rule=method.label_rule,
+            rule=train_rule(datasets, method),
             seed=self.seed,
             all_labels=method.all_labels,
+            saliency=saliency,
         )
         self._sizes = (len(first), len(replay))
         self.batches_per_epoch = len(self._order(0)) // self.batch_size
@@ -80,6 +87,11 @@ class BatchSource:
         yield from loader
 
 
+def train_rule(datasets: Datasets, method: Method) -> Rule:
+    """Return how raw ids become labels: as the method was published, unless the configuration says otherwise."""
+    return method.label_rule if datasets.label_map == "method" else datasets.label_map
+
+
 def collate(items: Sequence[dict[str, Any]]) -> Batch:
     """Return the items as one Batch."""
     return Batch(
@@ -88,4 +100,5 @@ def collate(items: Sequence[dict[str, Any]]) -> Batch:
         labels=torch.stack([item["labels"] for item in items]),
         image_ids=tuple(item["image_id"] for item in items),
         roles=tuple(item["role"] for item in items),
+        saliency=torch.stack([item["saliency"] for item in items]) if "saliency" in items[0] else None,
     )

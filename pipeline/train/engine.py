@@ -182,6 +182,7 @@ def _on(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
             batch.labels.to(device),
             batch.image_ids,
             batch.roles,
+            None if batch.saliency is None else batch.saliency.to(device),
         )
 
 

@@ -6,12 +6,12 @@ unknown exchanged in its heads and other target rules (4.10.8); its target rule 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.datasets.memory import select_memory as select_memory
 from pipeline.train.precision import widened
 
 UNKNOWN, BACKGROUND = 0, 1
@@ -26,6 +26,11 @@ def head_sizes(classes_per_step: Sequence[int]) -> list[int]:
 def to_channels(labels: Tensor) -> Tensor:
     """Return labels (B, H, W) shifted by one for the unknown channel; 255 stays."""
     return torch.where(labels == IGNORE_INDEX, labels, labels + 1)
+
+
+def to_sats_channels(labels: Tensor) -> Tensor:
+    """Return labels (B, H, W) in the order background 0, unknown 1, class c at c + 1; 255 stays."""
+    return torch.where((labels == IGNORE_INDEX) | (labels == 0), labels, labels + 1)
 
 
 def mark_unknown(targets: Tensor, saliency: Tensor | None = None) -> Tensor:
@@ -71,26 +76,6 @@ def decide(logits: Tensor) -> Tensor:
     return merged_scores(logits).argmax(dim=1)
 
 
-def select_memory(
-    candidates: Sequence[Collection[int]], classes: Sequence[int], budget: int, seed: int = 1
-) -> list[int]:
-    """Return the positions of at most `budget` candidates, in the order taken.
-
-    `candidates[i]` are the foreground classes of image i. Candidates and classes are shuffled, then the classes
-    take turns: each takes the first remaining image that shows it. Ends early when no class finds an image.
-    """
-    rng = np.random.RandomState(seed)
-    pool, order = list(range(len(candidates))), list(classes)
-    rng.shuffle(pool)
-    rng.shuffle(order)
-    chosen: list[int] = []
-    while len(chosen) < budget:
-        before = len(chosen)
-        for c in order:
-            found = next((i for i in pool if c in candidates[i]), None)
-            if found is not None and len(chosen) < budget:
-                pool.remove(found)
-                chosen.append(found)
-        if len(chosen) == before:
-            break
-    return chosen
+def decide_sats(logits: Tensor) -> Tensor:
+    """Return the label map (B, H, W) of SATS's variant: the best channel, unknown counted as background."""
+    return (logits.argmax(dim=1) - 1).clamp(min=0)

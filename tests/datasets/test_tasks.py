@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.datasets import DatasetError, class_names, reference
-from pipeline.datasets.partition import partition_images
 from pipeline.datasets.task_files import read_tasks
 from pipeline.datasets.tasks import (
     SETTINGS,
@@ -130,13 +129,6 @@ def test_partition_of_100_50_is_that_of_100_10() -> None:
     tens = [select_images(table, "ade", "100-10", step, "partition") for step in range(6)]
     fifty = [select_images(table, "ade", "100-50", step, "partition") for step in range(2)]
     assert (fifty[0] == tens[0]).all() and fifty[1].tolist() == sorted(np.concatenate(tens[1:]).tolist())
-
-
-def test_partition_by_hand() -> None:
-    # total = (3, 2). Image 0 {1}: step 0, assigned (1, 0). Image 1 {1, 2}: scores 120 (1 - 1/3) + 5/3 = 81.7 and
-    # 120 + 5/2 = 122.5, so class 2 wins: step 1, assigned (1, 1). Image 2 {1, 2}: 81.7 and 62.5: step 0.
-    table = np.array([[1, 0], [1, 1], [1, 1]], bool)
-    assert [part.tolist() for part in partition_images(table, [[0, 1], [2]])] == [[0, 2], [1]]
 
 
 @given(st.sampled_from(ALL), st.sampled_from(RULES), st.booleans(), st.data())

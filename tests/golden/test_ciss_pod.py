@@ -25,6 +25,15 @@ def test_D2_sizes(shape: tuple[int, ...], size: int) -> None:
     assert pod_embedding(S(shape, 1, 0)).shape == (shape[0], size)
 
 
+def test_D2_rows_beyond_the_last_cell_count_at_the_coarser_scales_alone() -> None:
+    maps = S((1, 2, 6, 6), 1, 0)
+    other = maps.clone()
+    other[..., 4:, :], other[..., 4:] = 7, 7
+    # 24 + 48 entries of scales 1 and 2, whose cells are 6 and 3 pixels wide, then 64 of scale 4 with cells of one.
+    same = (pod_embedding(maps) == pod_embedding(other))[0]
+    assert same[72:].all() and not same[:24].any() and not same[24:72].all()
+
+
 def test_D3_left_over_rows_are_dropped() -> None:
     phi = pod_embedding(S((1, 2, 6, 6), 1, 0))[0]
     assert phi.sum().item() == near(5.9355805)

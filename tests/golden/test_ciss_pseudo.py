@@ -41,6 +41,12 @@ def test_E2_toy_uncertainty() -> None:
     assert u[0, 0].tolist() == near_single(0.01951949, 0.00072777, 0.12675934, 0.00108213)
 
 
+def test_E3_normaliser() -> None:
+    p = TEACHER.double().softmax(dim=1)
+    ratio = (normalised_entropy(p) / normalised_entropy(p, 5)).unique()
+    assert ratio.tolist() == near(*[1.6094379] * len(ratio))
+
+
 def test_E3_histograms_and_thresholds() -> None:
     rows = counts(TEACHER, LABELS, 5)
     assert rows.sum(dim=1).tolist() == [2, 8, 6]
@@ -76,7 +82,7 @@ def test_E6_spread_class() -> None:
     published = entropy_thresholds(rows, 3)
     assert published[0] == math.inf and published[1:].tolist() == near_single(0.001, 0.001)
     assert entropy_thresholds(rows, 3, infinite=0.005).tolist() == near_single(0.005, 0.001, 0.001)
-    assert entropy_thresholds(rows, 3, "exact")[0].item() == near_single(0.2411111)
+    assert entropy_thresholds(rows, 3, "exact").tolist() == near_single(0.2411111, 0.001, 0.001)
 
 
 def test_E7_full_plop_step() -> None:

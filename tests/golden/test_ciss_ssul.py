@@ -1,8 +1,11 @@
-"""Checks H1-H5 (SSUL) and the target half of A8 of ciss_methods.md sections 4.10 and 9."""
+"""Checks H1-H5 (SSUL) and A8 (its targets) of ciss_methods.md sections 4.10 and 9."""
 
+import numpy as np
 import pytest
 import torch
 
+from pipeline.datasets.tasks import label_map
+from pipeline.eval import ConfusionMatrix
 from pipeline.train.losses import summed_bce
 from pipeline.train.ssul_rules import (
     complete_with_teacher,
@@ -74,9 +77,11 @@ def test_H5_memory() -> None:
     assert sorted(select_memory(IMAGES, [1, 2, 3, 4, 5], 7)) == [2, 3, 4, 6, 7, 9, 10]
 
 
-def test_H5_first_turn_gives_each_class_an_image() -> None:
-    # Shuffled candidates 2 3 4 10 1 6 0 7 11 9 8 5, class order 5 4 1 3 2 (the check's own words).
+def test_H5_turns() -> None:
+    # Shuffled candidates 2 3 4 10 1 6 0 7 11 9 8 5, class order 5 4 1 3 2 (the check's own words): the first turn
+    # takes 6 10 3 4 2; class 5 and class 4 begin the second.
     assert select_memory(IMAGES, [1, 2, 3, 4, 5], 5) == [6, 10, 3, 4, 2]
+    assert select_memory(IMAGES, [1, 2, 3, 4, 5], 7) == [6, 10, 3, 4, 2, 9, 7]
     assert select_memory(IMAGES, [1, 2, 3, 4, 5], 7, seed=2) != select_memory(IMAGES, [1, 2, 3, 4, 5], 7)
 
 
@@ -86,17 +91,40 @@ def test_H5_ends_when_candidates_run_out() -> None:
     assert select_memory([], [1], 3) == []
 
 
-@pytest.mark.parametrize(
-    ("step_labels", "expected"),
-    [
-        ([0, 0, 3, 0, 0, 255], [1, 0, 4, 0, 0, 255]),
-        ([0, 0, 0, 16, 0, 255], [1, 0, 0, 17, 0, 255]),
-        ([0, 0, 3, 16, 0, 255], [1, 0, 4, 17, 0, 255]),
-    ],
-)
-def test_A8_targets_with_saliency(step_labels: list[int], expected: list[int]) -> None:
-    saliency = torch.tensor([[[0, 1, 1, 1, 1, 1]]])
-    assert mark_unknown(to_channels(labels(step_labels)), saliency).tolist() == [[expected]]
+IDS = [0, 0, 3, 16, 20, 255]
+SALIENT = torch.tensor([[[0, 1, 1, 1, 1, 1]]])
+
+
+def internal(ids: list[int], task: str, step: int, split: str) -> torch.Tensor:
+    """Labels (1, 1, W) of mask values; exemplars carry the labels of the test split, every class so far."""
+    table = label_map("voc", task, step, split, "plop")  # type: ignore[arg-type]
+    return labels(table[np.array(ids)].tolist())
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, [1, 0, 4, 0, 0, 255]), (1, [1, 0, 0, 17, 0, 255])])
+def test_A8_targets_of_a_step(step: int, expected: list[int]) -> None:
+    targets = mark_unknown(to_channels(internal(IDS, "15-1", step, "train")), SALIENT)
+    assert targets.tolist() == [[expected]]
+
+
+def test_A8_targets_of_the_memory() -> None:
+    truth = internal(IDS, "15-1", 1, "test")
+    assert truth.tolist() == [[[0, 0, 3, 16, 0, 255]]], "the release trains on these, one channel too low"
+    shifted = to_channels(truth)
+    assert shifted.tolist() == [[[1, 1, 4, 17, 1, 255]]]
+    assert mark_unknown(shifted, SALIENT).tolist() == [[[1, 0, 4, 17, 0, 255]]]
+
+
+def test_A8_test_labels_keep_classes_of_later_steps_which_are_not_counted() -> None:
+    target = internal(IDS, "15-1", 5, "test")
+    assert target.tolist() == [[[0, 0, 3, 16, 20, 255]]]
+    counted = ConfusionMatrix(17).update(target.numpy(), np.zeros((1, 1, 6), np.int64))
+    assert counted.counts.sum() == 4, "after step 1 neither 20 nor 255 counts"
+
+
+def test_A8_shuffled_order_without_salient_pixels() -> None:
+    targets = to_channels(internal([0, 17, 12, 255], "15-1_b", 1, "train"))
+    assert mark_unknown(targets, torch.zeros(1, 1, 4)).tolist() == [[[1, 17, 1, 255]]]
 
 
 def test_without_saliency_all_background_is_unknown() -> None:

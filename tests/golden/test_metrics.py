@@ -1,9 +1,13 @@
-"""Checks W48, W49 (web_wilss.md 11) and J3 (ciss_methods.md 9)."""
+"""Checks W48, W49 (web_wilss.md 11) and J3, J4 (ciss_methods.md 9)."""
+
+import csv
+import io
 
 import numpy as np
 import pytest
 
 from pipeline.eval import ConfusionMatrix
+from pipeline.eval.step_means import step_means
 
 
 def test_W48_three_classes_with_void() -> None:
@@ -42,6 +46,33 @@ def test_J3_four_classes() -> None:
     assert scores["mean_accuracy"] == pytest.approx(0.611111, abs=1e-5)
     assert scores["frequency_weighted_iou"] == pytest.approx(0.440476, abs=1e-5)
     assert (scores["iou"][0] + scores["new"]) / 2 == pytest.approx(0.375, abs=1e-5)
+
+
+STEPS = """0,.9,.8,.7,x,x,.8
+1,.9,.6,.5,.4,x,.6
+2,.8,.5,.4,.3,.2,.44
+"""
+
+
+def test_J4_means_over_steps() -> None:
+    rows = [[None if cell == "x" else float(cell) for cell in row] for row in csv.reader(io.StringIO(STEPS))]
+    classes = [row[1:-1] for row in rows]
+    means = step_means(classes, n_first=3)
+    assert means["all"] == pytest.approx(44.0)
+    assert [round(means[key], 2) for key in ("avg", "first", "last")] == [61.33, 56.67, 25.0]
+    for row, known in zip(rows, classes, strict=True):
+        assert step_means([known], n_first=3)["all"] == pytest.approx(100 * row[-1])
+
+
+def test_J4_without_background_and_with_a_class_that_never_occurs() -> None:
+    table = [[0.9, 0.8, None, None], [0.8, 0.5, None, 0.3]]
+    assert step_means(table, 3, background=False) == pytest.approx(
+        {"all": 40, "avg": 60, "first": 50, "last": 30}, abs=1e-9
+    )
+    assert step_means(table, 3)["first"] == pytest.approx(65)
+    assert np.isnan(step_means(table[:1], 4)["last"])
+    with pytest.raises(ValueError, match=r"rows of \[1, 2\] classes"):
+        step_means([[0.1], [0.1, 0.2]], 1)
 
 
 def test_prediction_outside_the_classes_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Checks W36 (rules), W37, W47 of web_wilss.md and A1-A6, A11, A12 of ciss_methods.md."""
+"""Checks W36 (rules), W37, W47 of web_wilss.md and A1-A7, A11, A12 of ciss_methods.md."""
 
 import random
 
@@ -13,6 +13,7 @@ from pipeline.datasets.tasks import (
     classes_per_step,
     label_map,
     order,
+    sats_thresholds,
     select_images,
     select_labels,
 )
@@ -60,6 +61,16 @@ def test_A2_selection(task: str, step: int, setting: str, expected: list[int]) -
     assert select_images(shown(RAW), "voc", task, step, setting).tolist() == expected
 
 
+def seen(masks: list[list[int]], task: str, step: int) -> list[int]:
+    """Positions of evaluation images with any class so far."""
+    chosen = [select_images(shown(masks), "voc", task, t, "overlap").tolist() for t in range(step + 1)]
+    return sorted({position for positions in chosen for position in positions})
+
+
+def test_A2_images_of_the_test() -> None:
+    assert seen(RAW, "15-5s", 1) == [0, 1, 2, 5]
+
+
 def test_A3_plop_labels() -> None:
     assert mapped(RAW[1:3], "voc", "15-5s", 1, "train", "plop") == [[0, 0, 16, 0], [0, 16, 0, 0]]
     expected = [[0, 0, 16, 0], [0, 16, 20, 0], [0, 20, 0, 0], [0, 17, 255, 0]]
@@ -79,6 +90,7 @@ def test_A4_mib_labels() -> None:
 def test_A5_shuffled_order() -> None:
     assert select_images(shown(RAW), "voc", "15-5s_b", 1, "overlap").tolist() == [4]
     assert mapped(RAW[4:5], "voc", "15-5s_b", 1, "train", "plop") == [[0, 16, 255, 0]]
+    assert seen(RAW, "15-5s_b", 1) == [1, 2, 3, 4, 5]
     expected = [[0, 0, 8, 0], [0, 8, 3, 0], [0, 3, 0, 0], [0, 16, 255, 0], [0, 14, 9, 0]]
     assert mapped(RAW[1:], "voc", "15-5s_b", 1, "test", "plop") == expected
 
@@ -98,6 +110,34 @@ def test_A6_ade() -> None:
     ]
     expected = [[255, 101, 5, 255], [255, 101, 255, 255], [7, 8, 255, 255], [110, 255, 1, 255]]
     assert mapped(rows, "ade", "100-10", 1, "test", "mib") == expected
+
+
+def between(ids: list[int], lo: int, hi: int, training: bool) -> list[int]:
+    """Ids masked by SATS's thresholds, as 2.3 words it."""
+    low = [0 if training and lo > 0 and v <= lo else v for v in ids]
+    return [0 if v > hi and v != 255 else v for v in low]
+
+
+def test_A7_thresholds_of_sats() -> None:
+    assert sats_thresholds("voc", "15-5s", 1) == (15, 16)
+    assert sats_thresholds("voc", "5-3", 2) == (8, 11)
+    assert sats_thresholds("ade", "100-10", 1) == (100, 110)
+    assert {sats_thresholds("voc", task, 0)[0] for task in ("15-5s", "5-3", "10-1", "offline")} == {-1}
+    assert sats_thresholds("ade", "50", 0) == (-1, 50)
+    with pytest.raises(ValueError, match="15-5s_b of voc is not in ascending class order"):
+        sats_thresholds("voc", "15-5s_b", 1)
+
+
+def test_A7_thresholds_mask_as_the_label_maps_do() -> None:
+    ids = [3, 16, 20, 255]
+    assert between(ids, 15, 16, training=True) == [0, 16, 0, 255]
+    assert between(ids, 15, 16, training=False) == [3, 16, 0, 255]
+    every = [*range(21), 255]
+    for task in ("15-5s", "5-3", "19-1", "10-10"):
+        for step in range(len(classes_per_step("voc", task))):
+            lo, hi = sats_thresholds("voc", task, step)
+            for split, training in (("train", True), ("test", False)):
+                assert mapped([every], "voc", task, step, split, "plop") == [between(every, lo, hi, training)]
 
 
 def test_A11_W47_golden_crops() -> None:

@@ -1,9 +1,13 @@
-"""Check W39 of web_wilss.md: WordNet scores of 6.3, from the shipped table."""
+"""Check W39 of web_wilss.md: WordNet scores of 6.3, from the shipped table, and the released filter of 6.4."""
 
 import math
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from pipeline.captioning.noun_files import read_noun_file
+from pipeline.captioning.released_filter import released_picks
 from pipeline.captioning.wordnet import WordNetSimilarity
 
 RELEASED = {
@@ -49,3 +53,46 @@ def test_W39_class_pairs_above_the_threshold() -> None:
     released, identity = WordNetSimilarity(False), WordNetSimilarity(True)
     assert sum(released.score(*pair) > 0.6 for pair in upper) == 106
     assert sum(round(identity.score(*pair), 3) >= 0.6 for pair in upper) == 5
+
+
+LINES = [
+    ("00001.jpg", ["jetliner", "top", "grass", "field"]),
+    ("00002.jpg", ["row", "blue", "stripe"]),
+    ("00003.jpg", ["plane", "sky", "sunset"]),
+]
+"""The first lines of the authors' file of 2007_000032, an image of an aeroplane and persons."""
+
+
+def test_W39_first_picks() -> None:
+    score = WordNetSimilarity(identity=False).score
+    assert released_picks(LINES, ["airplane", "person"], score) == ["00001.jpg", "00002.jpg"]
+    assert released_picks(LINES, ["airplane"], score) == ["00001.jpg", "00003.jpg"]
+    assert released_picks(LINES, ["airplane", "person"], score, picks=9) == [name for name, _ in LINES]
+
+
+def test_W39_filter_looks_at_the_first_noun_alone_and_rejects_words_without_a_vector() -> None:
+    score = WordNetSimilarity(identity=False).score
+    assert released_picks([("a", ["bg", "cat"]), ("b", []), ("c", ["cat"])], ["cat"], score) == ["c"]
+    assert released_picks([("a", ["dog"])], ["motor_bike", "potted_plant"], score) == []
+
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not ((DATA / "web_data_cap_file_NN").exists() and (DATA / "pascal_classes.txt").exists()),
+    reason="filter counts need the authors' data/web_data_cap_file_NN and data/pascal_classes.txt",
+)
+@pytest.mark.parametrize(
+    ("swap", "expected"), [({}, [620, 697, 9265]), ({"dog": "table", "table": "dog"}, [314, 526, 9742])]
+)
+def test_W39_filter_counts(swap: dict[str, str], expected: list[int]) -> None:
+    score = WordNetSimilarity(identity=False).score
+    rows = (DATA / "pascal_classes.txt").read_text().splitlines()
+    files = sorted((DATA / "web_data_cap_file_NN").glob("*.txt"))
+    picked = Counter(
+        len(released_picks(read_noun_file(path), [swap.get(word, word) for word in row.split()[1:]], score))
+        for path, row in zip(files, rows, strict=True)
+    )
+    assert [picked[n] for n in range(3)] == expected

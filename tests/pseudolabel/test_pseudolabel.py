@@ -12,6 +12,7 @@ from PIL import Image
 from pipeline.artifacts import MANIFEST, NEW_CLASSES, NOUN_FILTER, PSEUDOLABELS, REPLAY, read_table, write_table
 from pipeline.config import PseudoLabel
 from pipeline.pseudolabel import pseudolabel, select_replay, write_train_list
+from pipeline.pseudolabel.listing import Sources
 from pipeline.train.models import build_model, save_model
 
 
@@ -109,16 +110,17 @@ def test_list_of_a_base_step_is_the_protocol(protocols: list[Path], tmp_path: Pa
 
 def test_list_of_web_images_merges_labels_and_adds_replay(protocols: list[Path], tmp_path: Path) -> None:
     selection, labels = web_tables(tmp_path)
-    rows = write_train_list(protocols[1], tmp_path / "l.parquet", selection, "both", labels)
+    rows = write_train_list(protocols[1], tmp_path / "l.parquet", Sources(selection, "both", labels))
     assert [(r["image_id"], r["role"], r["labels"]) for r in rows] == [("w1", "web", [16, 17]), ("r1", "replay", [3])]
     assert rows[0]["mask"] == "" and rows[1]["mask"] == "r.png"
-    assert [r["image_id"] for r in write_train_list(protocols[1], tmp_path / "m.parquet", selection, "none")] == ["w3"]
+    loose = write_train_list(protocols[1], tmp_path / "m.parquet", Sources(selection, "none"))
+    assert [r["image_id"] for r in loose] == ["w3"]
 
 
 def test_empty_and_leaking_lists_are_refused(protocols: list[Path], tmp_path: Path) -> None:
     selection, _ = web_tables(tmp_path)
     with pytest.raises(ValueError, match="no image is left for step 1 with filters `noun`"):
-        write_train_list(protocols[1], tmp_path / "l.parquet", selection, "noun")
+        write_train_list(protocols[1], tmp_path / "l.parquet", Sources(selection, "noun"))
     facts = json.loads(protocols[0].read_text())
     facts["train"].append({**facts["val"][0]})
     (tmp_path / "bad.json").write_text(json.dumps(facts))

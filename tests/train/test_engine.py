@@ -1,6 +1,5 @@
 """The engine: exact resume, determinism, divergence, and checkpoints of another task."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from pipeline.artifacts import TRAIN_LIST, ArtifactError, write_table
 from pipeline.config import Config, parse_config
@@ -16,8 +14,7 @@ from pipeline.pseudolabel import write_train_list
 from pipeline.train import engine
 from pipeline.train.assemble import Previous, assemble_base, assemble_step
 from pipeline.train.engine import DivergedError, train_step
-from pipeline.train.methods import names
-from pipeline.train.models import load_model, read_about
+from pipeline.train.models import read_about
 
 
 def config(**train: Any) -> Config:
@@ -66,16 +63,6 @@ def step_of(
     return assemble_step(config(**train), method, 0, protocols[1], which, previous, folder)
 
 
-def same_weights(a: Path, b: Path) -> bool:
-    first, second = load_file(a / "model.safetensors"), load_file(b / "model.safetensors")
-    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
-
-
-def log_of(folder: Path) -> list[dict[str, str]]:
-    with (folder / "log.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_outputs_of_a_base_step(bases: dict[str, Path]) -> None:
     folder = bases["bce"]
     assert {p.name for p in folder.iterdir()} == {
@@ -88,46 +75,6 @@ def test_outputs_of_a_base_step(bases: dict[str, Path]) -> None:
 
 class Killed(BaseException):
     """Stands for a kill between two iterations."""
-
-
-@pytest.mark.parametrize("method", names())
-@pytest.mark.parametrize("dies_at", [5])
-def test_interrupt_and_resume_is_bit_identical(
-    method: str, dies_at: int, lists: dict, bases: dict, protocols: list[Path], tmp_path: Path, monkeypatch: Any
-) -> None:
-    train_step(step_of(method, tmp_path / "whole", lists, bases, protocols))
-    real, count = engine._iterate, [0]
-
-    def dying(*arguments: Any) -> Any:
-        if count[0] == dies_at:
-            raise Killed
-        count[0] += 1
-        return real(*arguments)
-
-    monkeypatch.setattr(engine, "_iterate", dying)
-    with pytest.raises(Killed):
-        train_step(step_of(method, tmp_path / "cut", lists, bases, protocols))
-    monkeypatch.setattr(engine, "_iterate", real)
-    assert not (tmp_path / "cut" / "model.safetensors").exists() and (tmp_path / "cut" / ".resume").exists()
-    torch.manual_seed(99)
-    train_step(step_of(method, tmp_path / "cut", lists, bases, protocols))
-    assert same_weights(tmp_path / "whole", tmp_path / "cut")
-    assert log_of(tmp_path / "whole") == log_of(tmp_path / "cut")
-    assert not (tmp_path / "cut" / ".resume").exists()
-
-
-@pytest.mark.parametrize("method", names())
-def test_every_method_moves_the_weights_with_finite_losses(
-    method: str, lists: dict, bases: dict, protocols: list[Path], tmp_path: Path
-) -> None:
-    step = step_of(method, tmp_path, lists, bases, protocols)
-    before = {name: p.detach().clone() for name, p in step.model.named_parameters()}
-    train_step(step)
-    moved = [name for name, p in step.model.named_parameters() if not torch.equal(before[name], p)]
-    assert any(name.startswith("classifiers.1") for name in moved)
-    assert load_model(tmp_path / "model.safetensors").classes_per_step == [16, 5]
-    values = [float(row["value"]) for row in log_of(tmp_path)]
-    assert values and all(abs(v) < 1e4 for v in values)
 
 
 def test_other_settings_start_afresh(

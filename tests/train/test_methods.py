@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.config import ConfigError
-from pipeline.train.methods import Method, StepInfo, get, names, settings_of
+from pipeline.train.methods import Method, StepInfo, get, names, overridden, settings_of
 from pipeline.train.methods.wilson import Localizer
 from pipeline.train.models import build_model
 
@@ -27,11 +27,62 @@ def test_methods_of_the_story_are_registered() -> None:
         ("wilson", {"alhpa": 1}, "unknown key `methods.wilson.alhpa`; did you mean `alpha`"),
         ("wilson", {"alpha": "high"}, "`methods.wilson.alpha` is 'high', expected float like 0.5"),
         ("wilson", {"affinity": 1}, "expected bool like True"),
+        ("plop", {"median": "mean"}, "`methods.plop`: `median` is 'mean', expected one of published, exact"),
+        ("ssul", {"ssul": "SATS"}, "`ssul` is 'SATS', expected one of original, sats"),
     ],
 )
 def test_mistakes_name_the_nearest(name: str, values: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         settings_of(name, values)
+
+
+PUBLISHED = [
+    # method, data set, task, backbone, values: ciss_methods.md 4.13
+    ("lwf", "voc", "15-5", "deeplabv3_resnet101", {"weight": 100}),
+    ("lwf_mc", "voc", "15-1", "deeplabv3_resnet101", {"weight": 10}),
+    ("ilt", "voc", "15-5", "deeplabv3_resnet101", {"weight": 100, "feature_weight": 100}),
+    ("ilt", "ade", "100-10", "segformer_b2", {"weight": 10, "feature_weight": 10}),
+    ("ewc", "voc", "15-5", "deeplabv3_resnet101", {"weight": 500, "decay": 0.9}),
+    ("ewc", "voc", "15-5", "segformer_b2", {"weight": 100}),
+    ("pi", "ade", "100-50", "deeplabv3_resnet101", {"weight": 500}),
+    ("pi", "voc", "15-1", "segformer_b2", {"weight": 100}),
+    ("rw", "voc", "19-1", "deeplabv3_resnet101", {"weight": 100, "decay": 0.9, "interval": 10}),
+    ("mib", "voc", "15-5", "deeplabv3_resnet101", {"weight": 10}),
+    ("mib", "voc", "15-1", "deeplabv3_resnet101", {"weight": 100}),
+    ("mib", "voc", "15-5s", "deeplabv3_resnet101", {"weight": 100}),
+    ("mib", "ade", "100-10", "deeplabv3_resnet101", {"weight": 10}),
+    ("mib", "voc", "15-1", "segformer_b2", {"weight": 40}),
+    ("plop", "voc", "10-1", "segformer_b2", {"pod_factor": 0.01, "logits_factor": 0.0005, "threshold": 0.001}),
+    ("plop", "ade", "50-50", "deeplabv3_resnet101", {"pod_factor": 0.001, "logits_factor": 0.00001}),
+    ("ssul", "voc", "15-1", "deeplabv3_resnet101_ssul", {"threshold": 0.7, "background_lr": 1e-4}),
+    ("sats", "voc", "15-1", "segformer_b2", {"weight": 20, "transfer_weight": 20, "threshold": 0.001}),
+    ("sats", "voc", "15-1", "deeplabv3_resnet101", {"weight": 20, "feature_weight": 0.2}),
+    ("wilson", "voc", "15-5", "deeplabv3_resnet101", {"alpha": 0.5, "localizer_width": 256}),
+    ("wilson", "coco-voc", "60-20", "deeplabv3_resnet101", {"alpha": 0.9}),
+    ("web_wilss", "coco-voc", "60-20", "deeplabv3_resnet101", {"alpha": 0.5}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "dataset", "task", "backbone", "values"), PUBLISHED)
+def test_published_settings_resolve_per_task(method: str, dataset: str, task: str, backbone: str, values: dict) -> None:
+    settings = settings_of(method, {}, dataset, task, backbone)
+    assert {key: getattr(settings, key) for key in values} == values
+    assert not overridden(method, settings, dataset, task, backbone)
+
+
+def test_an_overridden_value_is_said_with_the_published_one() -> None:
+    settings = settings_of("mib", {"weight": 3}, "voc", "15-1", "deeplabv3_resnet101")
+    lines = overridden("mib", settings, "voc", "15-1", "deeplabv3_resnet101")
+    assert lines == ["methods.mib.weight is 3.0; published for voc 15-1 on deeplabv3_resnet101: 100.0"]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_method_has_a_title_and_documents_its_settings(name: str) -> None:
+    cls = get(name)
+    assert cls.title and cls.__doc__
+    source = Path(sys.modules[cls.__module__].__file__ or "").read_text()
+    assert len(source.splitlines()) <= 200, "a method file stays short"
+    assert "if method ==" not in source
 
 
 def test_settings_take_whole_numbers_for_floats() -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
 from pipeline.artifacts import write_text
-from pipeline.config import Config
-from pipeline.eval.report.figures import bars, heat_map, loss_curves
+from pipeline.config import Config, load_config
+from pipeline.datasets.tasks import classes_per_step
+from pipeline.eval.comparison import Comparison, comparison
+from pipeline.eval.report.figures import bars, heat_map, loss_curves, step_lines
 from pipeline.eval.report.filters import filter_section
 from pipeline.eval.report.pictures import overlay_rows, web_gallery
-from pipeline.eval.report.results import Results, costs, forgetting_rows, story
+from pipeline.eval.report.results import Results, costs, forgetting_rows, label, story
 from pipeline.eval.summary import summary_rows
 
+MIN_RANKED = 5
+"""Fewer methods than this are not ranked against the published column."""
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -24,6 +29,7 @@ def write_report(config: Config, steps: int, out: Path) -> None:
     context = {
         "config": config,
         "results": results,
+        "label": label,
         "story": story(results, web),
         "bars": bars(results),
         "heat_map": heat_map(results),
@@ -33,6 +39,30 @@ def write_report(config: Config, steps: int, out: Path) -> None:
         "web": web,
         "gallery": web_gallery(config, steps) if web else [],
         "overlays": overlay_rows(results),
+        "comparison": _comparison(results),
+        "companion": _companion(config),
     }
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     write_text(out, environment.from_string(TEMPLATE.read_text()).render(context))
+
+
+def _comparison(results: Results) -> Comparison | None:
+    """Return our order of the methods beside the published one, if enough methods ran to rank them."""
+    found = comparison(results.rows, results.config.datasets.task)
+    return found if found.agreement.methods >= MIN_RANKED else None
+
+
+def _companion(config: Config) -> dict[str, Any] | None:
+    """Return what the page shows of the companion experiment."""
+    if not config.experiment.companion:
+        return None
+    other = load_config(["config.yaml", config.experiment.companion])
+    steps = len(classes_per_step(other.datasets.key, other.datasets.task)) - 1
+    results = Results(other, steps, summary_rows(other, steps))
+    return {
+        "config": other,
+        "results": results,
+        "bars": bars(results, ("first", "last", "all")),
+        "lines": step_lines(results),
+        "comparison": _comparison(results),
+    }

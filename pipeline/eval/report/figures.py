@@ -12,18 +12,18 @@ from pipeline.eval.report.results import Results, label
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = {"old": "#3b6ea8", "new": "#e08a2e", "all": "#3a3f4b"}
+COLOURS = {"old": "#3b6ea8", "new": "#e08a2e", "all": "#3a3f4b", "first": "#3b6ea8", "last": "#e08a2e"}
 MISSING = "#f0f1f4"
 
 
-def bars(results: Results) -> str:
-    """Return old, new and all per run with spread over seeds, the base model first."""
+def bars(results: Results, keys: tuple[str, str, str] = ("old", "new", "all")) -> str:
+    """Return three scores per run with spread over seeds, the base model first."""
     import statistics
 
-    figure, axes = _figure(10, 3.6)
     runs = results.config.experiment.runs
     names = ["base model", *(label(run) for run in runs)]
-    for k, key in enumerate(("old", "new", "all")):
+    figure, axes = _figure(max(10, 0.9 * len(names)), 3.6)
+    for k, key in enumerate(keys):
         heights, spreads = [results.mean(runs[-1], 0, key) or 0.0], [0.0]
         for run in runs:
             values = results.values(run, results.steps, key)
@@ -71,6 +71,22 @@ def heat_map(results: Results) -> str:
     axes.axvline(boundary - 0.5, color="#e08a2e", lw=2)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+    return _svg(figure)
+
+
+def step_lines(results: Results) -> str:
+    """Return the mIoU over all classes seen so far, per run and step."""
+    from matplotlib import colormaps
+
+    figure, axes = _figure(10, 4)
+    steps = range(results.steps + 1)
+    for k, run in enumerate(results.config.experiment.runs):
+        values = [results.mean(run, step, "all") for step in steps]
+        axes.plot(steps, values, marker="o", ms=3, lw=1.4, color=colormaps["tab20"](k % 20), label=label(run))
+    axes.set_xticks(list(steps))
+    axes.set_xlabel("step")
+    axes.set_ylabel("mIoU over all classes so far, %")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _svg(figure)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.artifacts import Layout, read_json
 from pipeline.config import Config, Run
 from pipeline.train.methods import get
+from pipeline.train.recipes import base_recipe
 
 Row = dict[str, Any]
 
@@ -36,11 +37,14 @@ class Results:
     def file(self, run: Run, seed: int, step: int, name: str) -> str:
         """Return a file of a run's step; step 0 is its shared base."""
         if step == 0:
-            return self.paths.base(get(run.method).recipe, seed, name)
+            return self.paths.base(base_recipe(self.config, run), seed, name)
         return self.paths.step(run.name, seed, step, name)
 
     def values(self, run: Run, step: int, key: str) -> list[float]:
-        """Return a score of the summary over seeds, missing ones left out."""
+        """Return a score over seeds, missing ones left out: a column of the summary, or `first` or `last`."""
+        if key in ("first", "last"):
+            found = [read_json(self.file(run, seed, step, "eval.json"))[key] for seed in self.config.experiment.seeds]
+            return [value for value in found if value is not None]
         return [
             row[key]
             for row in self.rows
@@ -73,8 +77,9 @@ class Results:
 
 def label(run: Run) -> str:
     """Return how a run is called on the page."""
-    names = {"ft": "FT", "wilson": "WILSON", "web_wilss": "Web-WILSS"}
-    base = names.get(run.method, run.method.upper())
+    base = get(run.method).title or run.method
+    if run.memory:
+        base += "-M"
     if run.variant:
         return f"{base}, {run.variant.replace('_', ' ')}"
     if run.method == "wilson" and run.new_images == "web":
@@ -132,7 +137,7 @@ def costs(results: Results) -> list[Row]:
                 if path in seen:
                     continue
                 seen.add(path)
-                name = f"base ({get(run.method).recipe})" if step == 0 else label(run)
+                name = f"base ({base_recipe(results.config, run)})" if step == 0 else label(run)
                 rows.append({"name": name, "seed": seed, "step": step, **read_json(path)})
     return sorted(rows, key=lambda row: (row["step"], row["name"], row["seed"]))
 

@@ -9,9 +9,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.config import ConfigError, nearest
-from pipeline.train.methods.base import Batch, Forward, Method, NoSettings, StepInfo
+from pipeline.train.methods.base import Batch, Forward, Heads, Method, NoSettings, StepInfo, check_choice, is_segformer
 
-__all__ = ["Batch", "Forward", "Method", "NoSettings", "StepInfo", "get", "names", "register", "settings_of"]
+__all__ = [
+    "Batch",
+    "Forward",
+    "Heads",
+    "Method",
+    "NoSettings",
+    "StepInfo",
+    "check_choice",
+    "get",
+    "is_segformer",
+    "names",
+    "overridden",
+    "published_settings",
+    "register",
+    "settings_of",
+]
 
 _METHODS: dict[str, type[Method]] = {}
 
@@ -37,18 +52,40 @@ def get(name: str) -> type[Method]:
     return _METHODS[name]
 
 
-def settings_of(name: str, values: Mapping[str, Any]) -> Any:
-    """Return the method's settings dataclass with `values` over its defaults.
+def settings_of(name: str, values: Mapping[str, Any], dataset: str = "", task: str = "", backbone: str = "") -> Any:
+    """Return the method's settings: `values` over what was published for the task over the defaults.
 
-    Raises ConfigError for an unknown key or a value of another kind than the default's.
+    Raises ConfigError for an unknown key, a value of another kind than the default's, or one the method refuses.
     """
-    cls = get(name).Settings
-    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    cls = get(name)
+    known = published_settings(name, dataset, task, backbone)
     for key, value in values.items():
-        if key not in defaults:
-            raise ConfigError(f"config: unknown key `methods.{name}.{key}`; {nearest(key, defaults)}")
-        _check_kind(f"methods.{name}.{key}", value, defaults[key])
-    return cls(**{key: _like(value, defaults[key]) for key, value in values.items()})
+        if key not in known:
+            raise ConfigError(f"config: unknown key `methods.{name}.{key}`; {nearest(key, known)}")
+        _check_kind(f"methods.{name}.{key}", value, known[key])
+    try:
+        return cls.Settings(**{**known, **{key: _like(value, known[key]) for key, value in values.items()}})
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"config: `methods.{name}`: {error}") from None
+
+
+def published_settings(name: str, dataset: str, task: str, backbone: str) -> dict[str, Any]:
+    """Return every setting of a method as published for a task; the defaults where nothing else is known."""
+    cls = get(name)
+    defaults = {field.name: field.default for field in dataclasses.fields(cls.Settings)}
+    return {**defaults, **cls.published(dataset, task, backbone)}
+
+
+def overridden(name: str, settings: Any, dataset: str, task: str, backbone: str) -> list[str]:
+    """Return a line for every setting that differs from the published one."""
+    known = published_settings(name, dataset, task, backbone)
+    return [
+        f"methods.{name}.{key} is {getattr(settings, key)!r}; published for {dataset} {task} on {backbone}: {value!r}"
+        for key, value in known.items()
+        if getattr(settings, key) != value
+    ]
 
 
 def _like(value: Any, default: Any) -> Any:

@@ -7,10 +7,11 @@ clipping, logging and resume, and never asks which method it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.train.losses import cross_entropy
@@ -28,6 +29,7 @@ class StepInfo:
     classes_per_step: tuple[int, ...]
     epochs: int
     seed: int
+    backbone: str = "small_cnn"
 
     @property
     def n_total(self) -> int:
@@ -48,7 +50,8 @@ class StepInfo:
 @dataclass(frozen=True)
 class Batch:
     """One batch. images (B, 3, H, W) normalised; masks (B, H, W) channel ids or 255; labels (B, N-1) in
-    channel order without background; image_ids and roles (`dataset`, `web`, `replay`) of length B.
+    channel order without background; image_ids and roles (`dataset`, `web`, `replay`, `memory`, `joint`) of
+    length B; saliency (B, H, W), 1 where an object stands out, for methods that ask for it.
     """
 
     images: Tensor
@@ -56,6 +59,12 @@ class Batch:
     labels: Tensor
     image_ids: tuple[str, ...]
     roles: tuple[str, ...]
+    saliency: Tensor | None = None
+
+    def remembered(self) -> Tensor:
+        """Return (B, 1, 1), true for exemplars of the memory: their masks show old classes too."""
+        flags = [role == "memory" for role in self.roles]
+        return torch.tensor(flags, device=self.masks.device)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -73,20 +82,62 @@ class NoSettings:
     """A method without settings."""
 
 
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise ValueError if a setting is not one of its choices."""
+    if value not in choices:
+        raise ValueError(f"`{name}` is {value!r}, expected one of {', '.join(choices)}")
+
+
+def is_segformer(backbone: str) -> bool:
+    """Return whether a backbone is a SegFormer, for which the SATS authors published other weights."""
+    return "segformer" in backbone
+
+
+class Heads(NamedTuple):
+    """Classifiers of a network: outputs of each, in order, and whether they are `linear` or `conv` (3x3 first)."""
+
+    sizes: tuple[int, ...]
+    kind: str = "linear"
+
+
 class Method:
     """Hooks of a method (ciss_methods.md 10). Subclass, set `name`, override what differs."""
 
     name: ClassVar[str] = ""
-    recipe: ClassVar[Literal["ce", "bce", "ssul"]] = "ce"
-    """Which base step (step 0) the method starts from; methods with the same recipe share it."""
+    title: ClassVar[str] = ""
+    """How papers write the name."""
+    recipe: ClassVar[str] = "ce"
+    """Which base step (step 0) the method starts from (recipes.py); methods with the same recipe share it."""
     supervision: ClassVar[Literal["pixel", "image"]] = "pixel"
     """Pixel masks of the new classes, or image-level labels only."""
     label_rule: ClassVar[Literal["plop", "mib", "wilson"]] = "plop"
     """How raw ids become training labels (datasets.tasks.label_map)."""
     needs_teacher: ClassVar[bool] = True
+    sees: ClassVar[Literal["step", "all"]] = "step"
+    """Images and labels of this step alone, or of every step so far (the upper bound)."""
     all_labels: bool = False
     """Whether image-level labels name old classes too, beside the new ones."""
     Settings: ClassVar[type] = NoSettings
+
+    @classmethod
+    def published(cls, dataset: str, task: str, backbone: str) -> dict[str, Any]:
+        """Return the published settings for a task where they differ from the defaults (ciss_methods.md 4.13)."""
+        return {}
+
+    @classmethod
+    def recipe_for(cls, settings: Any) -> str:
+        """Return the base recipe under these settings."""
+        return cls.recipe
+
+    @classmethod
+    def heads(cls, settings: Any, classes_per_step: Sequence[int]) -> Heads:
+        """Return the classifiers for these classes; the default is one 1x1 convolution per step."""
+        return Heads(tuple(classes_per_step))
+
+    @classmethod
+    def wants_saliency(cls, settings: Any, dataset: str) -> bool:
+        """Return whether batches must carry saliency maps."""
+        return False
 
     def __init__(self, settings: Any, info: StepInfo) -> None:
         self.settings = settings
@@ -97,12 +148,12 @@ class Method:
         return None
 
     def init_classifier(self, model: SegmentationModel) -> None:
-        """Initialise the newest classifier; the default keeps the framework's random initialisation."""
+        """Initialise the newest classifier, freeze what must not move; the default leaves the model as it is."""
 
     def param_groups(self, model: SegmentationModel, extra: nn.Module | None, lr: float) -> list[dict[str, Any]]:
         """Return optimiser groups with their learning rates; the default trains everything at `lr`."""
         parameters = [*model.parameters(), *([] if extra is None else extra.parameters())]
-        return [{"params": parameters, "lr": lr}]
+        return [{"params": [p for p in parameters if p.requires_grad], "lr": lr}]
 
     def constant_epochs(self) -> int:
         """Return for how many epochs the learning rate stays constant before it decays."""

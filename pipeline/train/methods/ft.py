@@ -10,4 +10,5 @@ class FineTuning(Method):
     """Cross-entropy on the step's masks (ciss_methods.md 4.1)."""
 
     name = "ft"
+    title = "FT"
     needs_teacher = False

@@ -8,6 +8,7 @@ WILSON; their labels name old classes, so they are negatives of every new class 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.train.methods import register
 from pipeline.train.methods.wilson import Wilson, WilsonSettings
@@ -23,4 +24,10 @@ class WebWilss(Wilson):
     """WILSON's losses on web images and replay."""
 
     name = "web_wilss"
+    title = "Web-WILSS"
     Settings = WebWilssSettings
+
+    @classmethod
+    def published(cls, dataset: str, task: str, backbone: str) -> dict[str, Any]:
+        """Return the localizer's published width."""
+        return {} if backbone.startswith("small_") else {"localizer_width": 256}

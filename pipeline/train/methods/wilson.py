@@ -64,10 +64,17 @@ class Wilson(Method):
     """l_CLS + l_LOC + l_ENC, and from epoch `pseudo_epoch` on also l_SSS + l_SEG (web_wilss.md 4.2)."""
 
     name = "wilson"
+    title = "WILSON"
     recipe = "bce"
     supervision = "image"
     label_rule = "wilson"
     Settings = WilsonSettings
+
+    @classmethod
+    def published(cls, dataset: str, task: str, backbone: str) -> dict[str, Any]:
+        """Return the localizer's published width, and alpha 0.9 for COCO (the released script)."""
+        width = {} if backbone.startswith("small_") else {"localizer_width": 256}
+        return {**width, "alpha": 0.9} if dataset == "coco-voc" else width
 
     def __init__(self, settings: Any, info: StepInfo) -> None:
         super().__init__(settings, info)

@@ -3,62 +3,63 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 from pipeline.artifacts import ArtifactError, atomic_path
-from pipeline.config import nearest
+from pipeline.train.models import deeplab, segformer, small_cnn, timm_backbone  # noqa: F401  (they register names)
 from pipeline.train.models.network import Features, Output, SegmentationModel
-from pipeline.train.models.small_cnn import SmallBody, SmallHead
+from pipeline.train.models.norm import apply_norm
+from pipeline.train.models.pretrained import load_pretrained
+from pipeline.train.models.registry import build_parts, names, register
 
-__all__ = ["Features", "Output", "SegmentationModel", "build_model", "load_model", "names", "save_model"]
-
-Parts = tuple[nn.Module, nn.Module]
-_BACKBONES: dict[str, Callable[[], Parts]] = {}
-
-
-def register(name: str) -> Callable[[Callable[[], Parts]], Callable[[], Parts]]:
-    """Register a function that returns (body, head) under a backbone name."""
-
-    def add(function: Callable[[], Parts]) -> Callable[[], Parts]:
-        assert name not in _BACKBONES, f"backbone {name} registered twice"
-        _BACKBONES[name] = function
-        return function
-
-    return add
-
-
-@register("small_cnn")
-def _small_cnn() -> Parts:
-    body = SmallBody()
-    return body, SmallHead(body.channels)
+__all__ = [
+    "Features",
+    "Output",
+    "SegmentationModel",
+    "build_model",
+    "load_model",
+    "load_pretrained",
+    "names",
+    "read_about",
+    "register",
+    "save_model",
+]
 
 
-def names() -> list[str]:
-    """Return the names of the registered backbones."""
-    return sorted(_BACKBONES)
-
-
-def build_model(backbone: str, classes_per_step: Sequence[int]) -> SegmentationModel:
+def build_model(
+    backbone: str,
+    classes_per_step: Sequence[int],
+    classifier: str = "linear",
+    options: Mapping[str, Any] | None = None,
+) -> SegmentationModel:
     """Return a freshly initialised network with one classifier per entry of `classes_per_step`.
 
-    Raises ValueError for an unknown backbone.
+    `classifier` is `linear` (1x1 convolution) or `conv` (SSUL's, ciss_methods.md 3.4). `options` are those of the
+    backbone, and for all of them `norm`: `plain` (default) or `sync`, statistics shared across processes.
+    Raises ValueError for an unknown backbone, classifier, option or option value.
     """
-    if backbone not in _BACKBONES:
-        raise ValueError(f"unknown backbone `{backbone}`; {nearest(backbone, _BACKBONES)}")
-    body, head = _BACKBONES[backbone]()
-    return SegmentationModel(body, head, list(classes_per_step), backbone)
+    chosen = dict(options or {})
+    body, head = build_parts(backbone, {key: value for key, value in chosen.items() if key != "norm"})
+    model = SegmentationModel(body, head, classes_per_step, backbone, classifier, chosen)
+    apply_norm(model, chosen.get("norm", "plain"))
+    return model
 
 
 def save_model(path: str | Path, model: SegmentationModel, about: Mapping[str, Any]) -> None:
     """Write weights and buffers as safetensors; `about` (dataset, task, step, order...) goes in the header."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    header = {"backbone": model.backbone, "classes_per_step": model.classes_per_step, **about}
+    header = {
+        "backbone": model.backbone,
+        "classes_per_step": model.classes_per_step,
+        "classifier": model.classifier,
+        "options": model.options,
+        **about,
+    }
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"about": json.dumps(header, sort_keys=True)})
 
@@ -90,7 +91,9 @@ def load_model(path: str | Path, expect: Mapping[str, Any] | None = None) -> Seg
             raise ArtifactError(
                 f"checkpoint {path} has {key} {about.get(key)!r}, this run needs {value!r}; use the matching checkpoint"
             )
-    model = build_model(about["backbone"], about["classes_per_step"])
+    # Checkpoints of before these two keys hold linear classifiers and no options.
+    classifier, options = about.get("classifier", "linear"), about.get("options", {})
+    model = build_model(about["backbone"], about["classes_per_step"], classifier, options)
     with safe_open(str(path), framework="pt") as file:
         model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     return model.eval()

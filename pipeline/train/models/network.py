@@ -1,11 +1,14 @@
-"""The segmentation network: body -> head -> one 1x1 classifier per step, outputs concatenated."""
+"""The segmentation network: body -> head -> one classifier per step, outputs concatenated."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from pipeline.train.models.classifier import make_classifier, n_outputs
 
 
 class Features(NamedTuple):
@@ -42,24 +45,36 @@ class SegmentationModel(nn.Module):
     """Body, head and growing classifiers (ciss_methods.md 1.3, web_wilss.md 3.6).
 
     `body` must offer `channels` and `stride` and return Features; `head` maps body features to
-    `head.channels` channels. `classes_per_step[s]` is the number of outputs added at step s.
+    `head.channels` channels, or all Features if it declares `takes_features = True` (SegFormer).
+    `classes_per_step[s]` is the number of outputs added at step s, `classifier` their kind (classifier.py);
+    `backbone` and `options` say what body and head were built from. Raises ValueError for an unknown kind.
     """
 
-    def __init__(self, body: nn.Module, head: nn.Module, classes_per_step: list[int], backbone: str) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        head: nn.Module,
+        classes_per_step: Sequence[int],
+        backbone: str,
+        classifier: str = "linear",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.classifier = classifier
+        self.options = dict(options or {})
         self.body = body
         self.head = head
-        self.classifiers = nn.ModuleList(nn.Conv2d(channels_of(head), n, 1) for n in classes_per_step)
+        self.classifiers = nn.ModuleList(make_classifier(classifier, channels_of(head), n) for n in classes_per_step)
 
     @property
     def classes_per_step(self) -> list[int]:
         """Number of outputs of each classifier, in step order."""
-        return [int(classifier.out_channels) for classifier in self.classifiers]  # type: ignore[arg-type]
+        return [n_outputs(classifier) for classifier in self.classifiers]
 
     def forward(self, images: Tensor) -> Output:
         """Return Output for normalised images (B, 3, H, W)."""
         features = self.body(images)
-        pre_logits = self.head(features.body)
+        pre_logits = self.head(features if getattr(self.head, "takes_features", False) else features.body)
         logits = torch.cat([classifier(pre_logits) for classifier in self.classifiers], dim=1)
         return Output(logits, features.body, (*features.maps, pre_logits), features.attention)

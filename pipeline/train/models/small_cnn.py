@@ -11,14 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.train.models.network import Features
+from pipeline.train.models.norm import SLOPE, norm_act
 from pipeline.train.models.pooling import pooled_context
+from pipeline.train.models.registry import Parts, register
 
-SLOPE = 0.01
-
-
-def norm_act(channels: int) -> nn.Sequential:
-    """Batch norm (eps 1e-5, momentum 0.1) followed by leaky ReLU 0.01."""
-    return nn.Sequential(nn.BatchNorm2d(channels), nn.LeakyReLU(SLOPE, inplace=True))
+__all__ = ["SmallBody", "SmallHead", "norm_act"]
 
 
 class _Residual(nn.Module):
@@ -95,3 +92,9 @@ class SmallHead(nn.Module):
         context = self.pooled(pooled_context(x, self.window, self.training))
         result: Tensor = self.out(self.near(x) + context)
         return result
+
+
+@register("small_cnn")
+def _small_cnn() -> Parts:
+    body = SmallBody()
+    return body, SmallHead(body.channels)

@@ -1,0 +1,17 @@
+# The maps themselves are no declared outputs: Snakemake deletes those of a job that was cut short, and
+# finished maps are kept. The index is written last, so whoever needs the maps asks for the index.
+rule detect_saliency:
+    input:
+        ancient(paths.dataset_classes()),
+    output:
+        paths.saliency("index.parquet"),
+    params:
+        settings=work.drawing_settings(),
+        version=work.version("saliency"),
+        folder=paths.saliency(""),
+    threads: 2
+    log:
+        f"logs/{paths.saliency('detect.log')}",
+    shell:
+        "python -m pipeline.saliency detect --settings {params.settings:q} --threads {threads}"
+        " --out-dir {params.folder} --out {output} 2> {log}"
