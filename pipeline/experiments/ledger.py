@@ -61,7 +61,7 @@ def _row(name: str, config: Config, run: Run, published: Published | None) -> st
         _short(theirs),
         f"{_short(ours)} ({seeds} seeds)" if seeds else "-",
         "-" if gap is None else f"{gap:+.1f}",
-        convention,
+        convention if published else "-",
         _source(published) if published else "-",
     ]
     return "| " + " | ".join(cells) + " |"

@@ -27,7 +27,7 @@ PHASES = {
     ("ssul segformer", "voc"): (50, 50, 24, 0.01, 0.001, 512, 42),
     ("plop 10-1", "voc"): (30, 10, 24, 0.01, 0.001, 512, 42),
     ("weak", "voc"): (30, 40, 24, 0.01, 0.001, 512, 42),
-    ("weak", "coco-voc"): (30, 40, 24, 0.01, 0.001, 448, 42),
+    ("weak", "coco-voc"): (30, 30, 24, 0.01, 0.001, 448, 42),
 }
 # ciss_methods.md 4.13, columns DEFAULT VOC, ADE, SegFormer; web_wilss.md 4 and 7.1.
 METHODS: dict[str, dict[str, tuple[float, float, float]]] = {
@@ -115,6 +115,8 @@ def test_every_experiment_resolves_to_the_published_hyperparameters() -> None:
             wanted = columns[column]
             if (key.method, key.task, key.backbone) == ("mib", "15-1", "r101"):
                 wanted = 100
+            elif key.dataset == "coco-voc" and name == "alpha":
+                wanted = 0.9  # the released script's; the paper has 0.5
             assert values[name] == wanted, f"{key.name}: {name}"
 
 

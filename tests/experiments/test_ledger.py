@@ -49,7 +49,7 @@ def test_without_results_there_is_published_only_or_nothing(tmp_path: Path) -> N
     assert write_ledger(tmp_path / "L.md", overrides=overrides) == 0
     found = rows(tmp_path / "L.md")
     assert found[NAME, "plop"][:4] == ["published only", "75.35 / 37.35 / 73.54 (avg 75.47)", "-", "-"]
-    assert found["voc_10-10_overlap_pi", "pi"] == ["not run", "-", "-", "-", "plop", "-"]
+    assert found["voc_10-10_overlap_pi", "pi"] == ["not run", "-", "-", "-", "-", "-"]
     assert found["voc_19-1_overlap_ssul", "ssul+m"][1] == "77.83 / 49.76 / 76.49"
     assert found["ade_100-10_partition_mib", "mib"][1] == "31.8 / ? / 25.9"
 
