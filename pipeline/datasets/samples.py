@@ -52,7 +52,7 @@ class TrainListDataset(Dataset[dict[str, Any]]):
         saliency_threshold: float = THRESHOLD,
     ) -> None:
         self.rows, self.settings, self.seed = list(rows), settings, seed
-        sequential = protocol["setting"] == "sequential"
+        sequential = protocol.get("setting") == "sequential"
         self.all_labels = all_labels or sequential
         self.saliency, self.saliency_threshold = saliency, saliency_threshold
         self._task = (protocol["dataset"], protocol["task"], protocol["step"])

@@ -120,7 +120,7 @@ def _phases(key: Key) -> tuple[Settings, Settings]:
     base = {"epochs": 60 if ade else 30, "batch_size": 24, "lr": 0.01, "iterations": 0}
     step = {**base, "lr": 0.001}
     if key.method in _WEAK:
-        # On COCO-to-VOC WILSON's released script has 30 epochs and alpha 0.9, its paper 40 and 0.5; the script is followed.
+        # On COCO-to-VOC WILSON's paper has 40 epochs and alpha 0.5; its released script, followed here, 30 and 0.9.
         step["epochs"] = 30 if (key.method, key.dataset) == ("wilson", "coco-voc") else 40
     elif key.method == "ssul":
         base["epochs"] = step["epochs"] = 50
