@@ -1,4 +1,4 @@
-"""`python -m pipeline.experiments write|ledger`: the published experiments' files and their ledger."""
+"""`python -m pipeline.experiments write|ledger|cost`: the published experiments, their ledger, what one costs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ def main(argv: list[str] | None = None) -> int:
     ledger.add_argument("--out", type=Path, help="another file than REPRODUCIBILITY.md")
     ledger.add_argument("--settings", metavar="JSON", help="laid over every experiment, e.g. another results folder")
     ledger.set_defaults(run=_ledger)
+    cost = commands.add_parser("cost", help="iterations, memory and time of an experiment before it is run")
+    cost.add_argument("file", type=Path, nargs="+", help="configuration files, layered from left to right")
+    cost.add_argument("--tflops", type=float, default=30.0, help="sustained 10^12 operations per second (default 30)")
+    cost.set_defaults(run=_cost)
     return run_cli(parser, argv)
 
 
@@ -33,6 +37,13 @@ def _ledger(arguments: argparse.Namespace) -> None:
 
     path = arguments.out or LEDGER
     print(f"wrote {path}: {write_ledger(path, overrides=arguments.settings)} rows of ours")
+
+
+def _cost(arguments: argparse.Namespace) -> None:
+    from pipeline.config import load_config
+    from pipeline.experiments.cost import cost_lines
+
+    print("\n".join(cost_lines(load_config(arguments.file), arguments.tflops)))
 
 
 if __name__ == "__main__":
