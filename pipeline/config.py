@@ -71,17 +71,31 @@ class Experiment(Section):
 class Datasets(Section):
     """Which data set, which task, which protocol, and the geometry of the transforms."""
 
-    name: Literal["minivoc", "voc", "coco-voc", "ade"] = "minivoc"
+    name: Literal["minivoc", "voc", "coco", "coco-voc", "ade", "own"] = "minivoc"
     root: str = "data/minivoc"
     task: str = "15-5"
-    setting: Literal["overlap", "disjoint"] = "overlap"
+    setting: Literal["overlap", "disjoint", "sequential", "partition"] = "overlap"
+    lists: str = ""
+    subset: bool = False
     train_size: int = Field(96, ge=16)
     eval_size: int = Field(96, ge=16)
     train_area: tuple[float, float] = (0.5, 2.0)
+    train_crop: Literal["published", "scale", "ssul"] = "published"
+    eval_crop: Literal["published", "full"] = "published"
     label_map: Literal["method", "plop", "mib", "wilson"] = "method"
     minivoc_seed: int = 7
     minivoc_train: int = Field(1500, ge=40)
     minivoc_val: int = Field(300, ge=20)
+
+    @property
+    def key(self) -> str:
+        """Name under which tasks are looked up: own data carries its folder, where its tasks.yaml lies."""
+        return f"own:{Path(self.root)}" if self.name == "own" else self.name
+
+    @property
+    def eval_side(self) -> int | None:
+        """Side of the centre crop that is evaluated, None for whole images."""
+        return self.eval_size if self.eval_crop == "published" else None
 
 
 class MiniWeb(Section):
@@ -247,6 +261,24 @@ class Eval(Section):
     overlays: int = Field(12, ge=0)
 
 
+class Published(Section):
+    """What a paper reports for one run after the last step, mIoU in percent.
+
+    Convention `plop`: old holds the classes of step 0 and the background, all everything; `mib`: neither counts
+    the background; `wilson`: old leaves it out, all counts it.
+    """
+
+    method: str
+    variant: str = ""
+    old: float | None = None
+    new: float | None = None
+    all: float | None = None
+    avg: float | None = None
+    convention: Literal["plop", "mib", "wilson"]
+    source: str
+    note: str = ""
+
+
 class Config(Section):
     """The whole experiment."""
 
@@ -260,6 +292,7 @@ class Config(Section):
     train: Train = Train()
     methods: dict[str, dict[str, Any]] = {}
     eval: Eval = Eval()
+    published: tuple[Published, ...] = ()
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Workflow:
         self.companion = self._companion()
         self.paths = Layout.of(self.config)
         self.runs = {run.name: run for run in self.config.experiment.runs}
-        self.last_step = len(classes_per_step(self.config.datasets.name, self.config.datasets.task)) - 1
+        self.last_step = len(classes_per_step(self.config.datasets.key, self.config.datasets.task)) - 1
         self._check()
 
     def _companion(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Workflow:
 
     def _settings_of(self, method: str, values: Mapping[str, Any]) -> Any:
         data = self.config.datasets
-        return settings_of(method, values, data.name, canonical_task(data.name, data.task), self.config.train.backbone)
+        return settings_of(method, values, data.key, canonical_task(data.key, data.task), self.config.train.backbone)
 
     # Parameters of rules: a change in either reruns the rule and what follows.
 
@@ -79,7 +79,7 @@ class Workflow:
 
     def protocol_settings(self) -> str:
         """Return what a protocol depends on; the size of a crop is not part of it."""
-        return self.settings(*(f"datasets.{key}" for key in ("name", "root", "task", "setting")))
+        return self.settings(*(f"datasets.{key}" for key in ("name", "root", "task", "setting", "lists")))
 
     def version(self, stage: str) -> int:
         """Return the declared code version of a stage package (its STAGE_VERSION)."""

@@ -55,11 +55,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         if row["step"] == last:
             groups.setdefault((row["method"], row["variant"]), []).append(row)
-    lines = [f"{'method':24s} {'seeds':>5s} " + " ".join(f"{key:>14s}" for key in ("old", "new", "all", "harmonic"))]
+    columns = ("old", "new", "all", "all_no_background", "harmonic")
+    lines = [f"{'method':24s} {'seeds':>5s} " + " ".join(f"{key:>17s}" for key in columns)]
     for (method, variant), group in groups.items():
         name = f"{method} ({variant})" if variant else method
-        cells = [spread([row[key] for row in group]) for key in ("old", "new", "all", "harmonic")]
-        lines.append(f"{name:24s} {len(group):5d} " + " ".join(f"{cell:>14s}" for cell in cells))
+        cells = [spread([row[key] for row in group]) for key in columns]
+        lines.append(f"{name:24s} {len(group):5d} " + " ".join(f"{cell:>17s}" for cell in cells))
+    lines.append("old and new leave the background out, all counts it; void pixels are ignored")
     return "\n".join(lines)
 
 

@@ -30,9 +30,10 @@ Score = Callable[[SegmentationModel], float]
 class StepScore:
     """Mean IoU, a fraction, over background and the step's classes; the model is put back into training mode."""
 
-    def __init__(self, protocol: dict[str, Any], size: int, method: Method, batch_size: int = 32) -> None:
+    def __init__(self, protocol: dict[str, Any], size: int | None, method: Method, batch_size: int = 32) -> None:
         self.dataset = EvalDataset(protocol, size, method.label_rule, split="val")
-        self.method, self.batch_size = method, batch_size
+        # Whole images differ in size and cannot be stacked.
+        self.method, self.batch_size = method, batch_size if size is not None else 1
 
     @torch.inference_mode()
     def __call__(self, model: SegmentationModel) -> float:
