@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,6 +217,29 @@ def write_table(
         table = table.replace_schema_metadata({"provenance": text})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
+
+
+@contextmanager
+def row_writer(path: str | Path, schema: pa.Schema, chunk: int = 1024) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a function that appends a row to a Parquet file; for tables too long to hold in memory.
+
+    The file appears when the block ends, and not at all if it fails.
+    """
+    rows: list[dict[str, Any]] = []
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+            rows.clear()
+
+        def write(row: Mapping[str, Any]) -> None:
+            assert set(row) == set(schema.names), f"{path}: row has {sorted(set(row) ^ set(schema.names))} wrong"
+            rows.append(dict(row))
+            if len(rows) == chunk:
+                flush()
+
+        yield write
+        flush()
 
 
 def read_table(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:

@@ -59,7 +59,8 @@ class Workflow:
     @property
     def mini_web(self) -> bool:
         """Whether the crawl goes to the embedded site."""
-        return "miniweb.test" in self.config.crawl_ingest.api
+        crawl = self.config.crawl_ingest
+        return crawl.source == "openverse" and "miniweb.test" in crawl.api
 
     def site(self) -> list[str]:
         """Return the site's index as an input of ingestion, if the crawl goes there."""
