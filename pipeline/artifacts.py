@@ -123,6 +123,10 @@ class Layout:
         """All rows of a plan's shards, with duplicates across shards marked."""
         return f"{self.web()}/manifests/{plan}.parquet"
 
+    def card(self, name: str = "card.md") -> str:
+        """The pool's card, or its attribution.csv."""
+        return f"{self.web()}/{name}"
+
     def captions(self, shard: str) -> str:
         """Captions of a shard (`dataset` is the shard of the base images)."""
         return f"{self.web()}/captions/{self.captioner}/{shard}.parquet"
@@ -244,18 +248,28 @@ def row_writer(path: str | Path, schema: pa.Schema, chunk: int = 1024) -> Iterat
 
 def read_table(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
     """Return the rows of a Parquet artifact. Raises ArtifactError if absent or of another schema."""
+    return list(read_rows(path, schema))
+
+
+def read_rows(path: str | Path, schema: pa.Schema, batch: int = 4096) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet artifact, a batch in memory at a time. Raises ArtifactError as `read_table`."""
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            _check_schema(path, file.schema_arrow, schema)
+            for part in file.iter_batches(batch_size=batch):
+                yield from part.to_pylist()
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ArtifactError(f"{path} is not readable Parquet ({error}); delete it and rerun its stage") from None
-    if not table.schema.equals(schema, check_metadata=False):
-        got, want = set(table.schema.names), set(schema.names)
-        detail = f"missing {sorted(want - got)}, unexpected {sorted(got - want)}" if got != want else "other types"
-        raise ArtifactError(f"{path} has another schema ({detail}); delete it and rerun its stage")
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+
+
+def _check_schema(path: str | Path, found: pa.Schema, schema: pa.Schema) -> None:
+    if found.equals(schema, check_metadata=False):
+        return
+    got, want = set(found.names), set(schema.names)
+    detail = f"missing {sorted(want - got)}, unexpected {sorted(got - want)}" if got != want else "other types"
+    raise ArtifactError(f"{path} has another schema ({detail}); delete it and rerun its stage")
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:

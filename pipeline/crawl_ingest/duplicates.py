@@ -78,10 +78,11 @@ class _Band:
         first = (turned & ~self._last) ^ self._flips
         begins = np.searchsorted(self._sorted, first)
         ends = np.searchsorted(self._sorted, first | self._last, side="right")
-        for begin, end in zip(begins[begins < ends], ends[begins < ends], strict=True):
-            if (np.bitwise_count(self._sorted[begin:end] ^ turned) <= bits).any():
-                return True
-        return False
+        lengths = ends - begins
+        # All ranges in one array: position k of a range that begins at b stands for b + k.
+        offsets = begins - np.cumsum(lengths) + lengths
+        close = self._sorted[np.repeat(offsets, lengths) + np.arange(lengths.sum())]
+        return bool((np.bitwise_count(close ^ turned) <= bits).any())
 
     def _rotated(self, values: Hashes | np.uint64) -> Hashes:
         if not self._turn:

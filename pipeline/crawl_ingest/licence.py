@@ -8,15 +8,20 @@ from collections.abc import Iterable
 UNKNOWN = "unknown"
 """What an allow-list calls a candidate whose source states no licence."""
 
-_DEED = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z+-]+)/?(\d\.\d)?")
+_TAIL = r"(?:[ -]*(?:international|unported|generic|universal|igo|(?!nc|nd|sa)[a-z]{2}))?"
 _CONDITION = r"nc|nd|sa|noncommercial|noderivs|noderivatives|sharealike"
-_NAMED = re.compile(
-    rf"(?:cc|creative commons)?[ -]*(?:attribution|by)((?:[ -]*(?:{_CONDITION}))*)"
-    r"(?:[ -]*(?:license|licence))?[ -]*(?:(\d\.\d)\b.*)?"
+_DEED = re.compile(
+    r"(?:https?:)?(?://)?(?:www\.)?creativecommons\.org/(licenses|publicdomain)/([a-z+-]+)(?:/(\d\.\d))?(?:/[a-z./_-]*)?"
 )
-_PARTS = {"noncommercial": "nc", "noderivs": "nd", "noderivatives": "nd", "sharealike": "sa"}
-_ZERO = re.compile(r"cc[ -]?(?:0|zero)\b(?:[ -]*(?:universal))?[ -]*(\d\.\d)?.*")
+_NAMED = re.compile(
+    rf"(?:cc|creative commons)?[ -]*(?:attribution|by)((?:[ -]*(?:{_CONDITION}))*)(?:[ -]*licen[sc]e)?"
+    rf"(?:[ -]*(\d\.\d){_TAIL})?(?:[ -]*licen[sc]e)?"
+)
+_ZERO = re.compile(
+    rf"(?:cc[ -]?(?:0|zero)|public domain dedication \(cc0\))(?:[ -]*(\d\.\d))?{_TAIL}(?:[ -]*(\d\.\d))?"
+)
 _MARK = re.compile(r"(?:pdm|public domain mark)[ -]*(\d\.\d)?")
+_PARTS = {"noncommercial": "nc", "noderivs": "nd", "noderivatives": "nd", "sharealike": "sa"}
 
 
 def canonical(licence: str) -> str:
@@ -25,12 +30,12 @@ def canonical(licence: str) -> str:
     A name that is not understood is never taken for a freer one.
     """
     plain = " ".join(licence.lower().split())
-    if deed := _DEED.search(plain):
+    if deed := _DEED.fullmatch(plain):
         kind, code, version = deed.groups()
         code = {"zero": "cc0", "mark": "pdm"}.get(code, code) if kind == "publicdomain" else code
         return f"{code} {version or ''}".strip()
     if zero := _ZERO.fullmatch(plain):
-        return f"cc0 {zero[1] or ''}".strip()
+        return f"cc0 {zero[1] or zero[2] or ''}".strip()
     if mark := _MARK.fullmatch(plain):
         return f"pdm {mark[1] or ''}".strip()
     if named := _NAMED.fullmatch(plain):

@@ -56,7 +56,7 @@ class Commons:
                 # An answer may hold a page's title now and its image information after a `continue`.
                 batch.setdefault(page.get("pageid"), {}).update(page)
             more = answer.get("continue") or {}
-            if answer.get("batchcomplete") or not more:
+            if "batchcomplete" in answer or not more:
                 ready = [c for page in sorted(batch.values(), key=_rank) if (c := _candidate(page))]
                 batch = {}
                 for item in ready[: limit - found]:

@@ -42,8 +42,7 @@ class UrlList:
     at_once = 1
 
     def __init__(self, settings: CrawlIngest, downloader: Downloader) -> None:
-        self._path, self._downloader = Path(settings.path), downloader
-        self._files = _files(self._path)
+        self._files, self._downloader = _files(settings.path), downloader
 
     def key(self, query: Query, limit: int) -> list[Any]:
         """Return the list's files with size and date, and the query."""
@@ -69,9 +68,12 @@ class UrlList:
                 raise SearchError(f"list {file} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _files(path: Path) -> list[Path]:
-    if not str(path) or not path.exists():
-        raise SearchError(f"source url_list needs crawl_ingest.path to be a CSV or Parquet file or folder, got {path}")
+def _files(name: str) -> list[Path]:
+    path = Path(name)
+    if not name or not path.exists():
+        raise SearchError(
+            f"source url_list needs crawl_ingest.path to be a CSV or Parquet file or folder, got {name!r}"
+        )
     files = sorted(f for f in path.iterdir() if f.suffix in SUFFIXES) if path.is_dir() else [path]
     if not files or any(file.suffix not in SUFFIXES for file in files):
         raise SearchError(f"list {path} holds no .csv or .parquet file")
