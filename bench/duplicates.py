@@ -55,8 +55,8 @@ def measure(size: int) -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     known, unknown, added = (1e6 * s / ASKED for s in seconds)
     print(
-        f"\n{size:>10,} stored: filled in {filled:.1f} s; a look-up takes {known:.0f} us if near, {unknown:.0f} us if not; "
-        f"an addition {added:.1f} us; peak memory {memory:.0f} MB"
+        f"\n{size:>10,} stored: filled in {filled:.1f} s; a look-up takes {known:.0f} us if near, "
+        f"{unknown:.0f} us if not; an addition {added:.1f} us; peak memory {memory:.0f} MB"
     )
 
 

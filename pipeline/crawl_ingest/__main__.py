@@ -89,8 +89,8 @@ def _clean(arguments: argparse.Namespace) -> None:
     from pipeline.crawl_ingest.refresh import clean
 
     pool = arguments.shards[0].absolute().parents[1]
-    files, freed = clean(arguments.shards, read_settings(arguments).crawl_ingest, pool)
-    print(f"{files} files removed, {freed / 1e6:.1f} MB freed")
+    freed = clean(arguments.shards, read_settings(arguments).crawl_ingest, pool)
+    print(f"{freed:,} bytes freed")
 
 
 if __name__ == "__main__":

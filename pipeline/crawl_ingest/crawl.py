@@ -18,13 +18,14 @@ from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.downloader import Downloader
 from pipeline.crawl_ingest.duplicates import HashIndex
 from pipeline.crawl_ingest.host import FetchError
-from pipeline.crawl_ingest.intake import IntakeError, accept, perceptual_hash
+from pipeline.crawl_ingest.intake import Accepted, IntakeError, accept, perceptual_hash
 from pipeline.crawl_ingest.licence import allows
 from pipeline.crawl_ingest.network import SITE
 from pipeline.crawl_ingest.plan import query_limit
 from pipeline.crawl_ingest.reasons import KEPT, status_of
 from pipeline.crawl_ingest.shard import decide, write_shard
 from pipeline.crawl_ingest.sources import Candidate, Source, open_source
+from pipeline.crawl_ingest.spool import Place
 from pipeline.crawl_ingest.state import Outcome, PoolState
 from pipeline.progress import Progress
 
@@ -60,7 +61,7 @@ def policy(settings: CrawlIngest) -> str:
     """Return the name of the limits under which an outcome holds."""
     # SITE tells one mini web from another that has the same addresses; on the open web it is empty.
     limits = settings.model_dump(include={"max_bytes", "max_pixels", "min_side", "user_agent"})
-    limits["site"] = os.environ.get(SITE, "")
+    limits |= {"site": os.environ.get(SITE, ""), "hash": 2}
     if settings.source in ("folder", "authors"):
         limits["roots"] = [str(Path(path).resolve()) for path in (settings.path, settings.replay_path)]
     return hashlib.sha256(json.dumps(limits, sort_keys=True).encode()).hexdigest()[:12]
@@ -105,8 +106,8 @@ async def _download_all(source: Source, state: PoolState, settings: CrawlIngest,
 
     async def work(decoder: Executor) -> None:
         for candidate in pending:
-            outcome = await _download(source, candidate, settings, state, decoder)
-            state.finish(outcome)
+            outcome, place = await _download(source, candidate, settings, state, decoder)
+            state.finish(outcome, place)
             tally[status_of(outcome.reason)] += 1
             progress.update(note=", ".join(f"{count} {status}" for status, count in sorted(tally.items())))
 
@@ -117,25 +118,29 @@ async def _download_all(source: Source, state: PoolState, settings: CrawlIngest,
 
 async def _download(
     source: Source, candidate: Candidate, settings: CrawlIngest, state: PoolState, decoder: Executor
-) -> Outcome:
+) -> tuple[Outcome, Place | None]:
     now, url = datetime.now(UTC).isoformat(timespec="seconds"), candidate["url"]
     try:
         fetched = await source.fetch(url)
     except FetchError as error:
-        return Outcome(url, error.reason, error.url, error.status, fetched_at=now)
+        return Outcome(url, error.reason, error.url, error.status, fetched_at=now), None
     try:
         # The list may say what the bytes were when it was made: nobody can slip in others since.
         if candidate["sha256"] and hashlib.sha256(fetched.body).hexdigest() != candidate["sha256"].lower():
             raise IntakeError("other_bytes")
-        image = await asyncio.get_running_loop().run_in_executor(decoder, accept, fetched.body, settings)
+        image, place = await asyncio.get_running_loop().run_in_executor(decoder, _take, fetched.body, settings, state)
     except IntakeError as error:
-        return Outcome(url, error.reason, fetched.final_url, fetched.status, bytes=len(fetched.body), fetched_at=now)
-    # Syncing to disk takes longer than decoding; several at once share the wait.
-    await asyncio.to_thread(state.spool, image.image_id, image.data)
+        size = len(fetched.body)
+        return Outcome(url, error.reason, fetched.final_url, fetched.status, bytes=size, fetched_at=now), None
     return Outcome(
         url, KEPT, fetched.final_url, fetched.status, image.image_id, image.width, image.height, len(image.data),
         image.phash, now,
-    )  # fmt: skip
+    ), place  # fmt: skip
+
+
+def _take(body: bytes, settings: CrawlIngest, state: PoolState) -> tuple[Accepted, Place]:
+    image = accept(body, settings)
+    return image, state.spool(image.data)
 
 
 def evaluation_hashes(protocol: Path, settings: CrawlIngest) -> HashIndex:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tarfile
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,11 +17,10 @@ from pipeline.crawl_ingest.downloader import Downloader
 from pipeline.crawl_ingest.host import FetchError
 from pipeline.crawl_ingest.intake import IntakeError, accept
 from pipeline.crawl_ingest.sources import Source, open_source
+from pipeline.crawl_ingest.spool import Place
 from pipeline.crawl_ingest.state import PoolState
 from pipeline.progress import Progress
 
-STALE = 3600.0
-"""Seconds after which a temporary file of the spool belongs to a crawl that was killed."""
 Drift = dict[str, Any]
 
 
@@ -48,27 +46,22 @@ def refresh(shards: Sequence[Path], settings: CrawlIngest, out: Path, web: bool 
     return dict(counts)
 
 
-def clean(shards: Sequence[Path], settings: CrawlIngest, pool: Path) -> tuple[int, int]:
-    """Remove from the pool's spool what finished shards hold; return files removed and bytes freed.
+def clean(shards: Sequence[Path], settings: CrawlIngest, pool: Path) -> int:
+    """Remove from the pool's spool what finished shards hold, and what killed crawls left; return the bytes freed.
 
     Other shards and plans go on finding the bytes, in the shard's tar. Raises ValueError if a shard is damaged.
     """
-    state, files, freed = PoolState(pool, policy(settings)), 0, 0
+    state = PoolState(pool, policy(settings))
     try:
         for shard in shards:
+            inside = shard.absolute().relative_to(pool.absolute()).as_posix()
             with tarfile.open(shard) as tar:
                 for member in tar:
                     if member.name.endswith(".jpg"):
-                        image_id = Path(member.name).stem
-                        if state.hand_over(image_id, shard, member.offset_data, member.size):
-                            files, freed = files + 1, freed + member.size
+                        state.hand_over(Path(member.name).stem, Place(inside, member.offset_data, member.size))
+        return state.compact()
     finally:
         state.close()
-    for left in (pool / "spool").glob("*/.*.tmp"):
-        if time.time() - left.stat().st_mtime > STALE:
-            freed, files = freed + left.stat().st_size, files + 1
-            left.unlink()
-    return files, freed
 
 
 def _kept(shard: Path) -> Iterator[dict[str, Any]]:

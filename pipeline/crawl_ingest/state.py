@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artifacts import atomic_path
 from pipeline.crawl_ingest.sources.base import Candidate
+from pipeline.crawl_ingest.spool import SUFFIX, Handles, Place, Segment, unused
 
 PASSING = frozenset({"told_to_wait"})
 """Reasons that are no fact about the address: a rerun asks again."""
@@ -23,7 +24,8 @@ CREATE TABLE IF NOT EXISTS items (url TEXT, policy TEXT, outcome TEXT, PRIMARY K
 CREATE TABLE IF NOT EXISTS found (key TEXT, rank INTEGER, url TEXT, candidate TEXT, PRIMARY KEY (key, rank))
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS searched (key TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS stored (image_id TEXT PRIMARY KEY, tar TEXT, position INTEGER, size INTEGER);
+CREATE TABLE IF NOT EXISTS stored (image_id TEXT PRIMARY KEY, file TEXT, position INTEGER, size INTEGER);
+CREATE INDEX IF NOT EXISTS stored_file ON stored (file);
 CREATE TEMP TABLE todo (position INTEGER PRIMARY KEY, url TEXT UNIQUE, candidate TEXT);
 """
 
@@ -51,14 +53,16 @@ class PoolState:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.policy = folder, policy
         self._passing: dict[str, Outcome] = {}
+        self._segment: Segment | None = None
+        self._handles = Handles()
         self._db = sqlite3.connect(folder / "state.sqlite", timeout=60, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("PRAGMA temp_store=FILE")
         self._db.executescript(_TABLES)
 
-    def outcome(self, url: str) -> Outcome | None:
-        """Return the finished outcome of an address, if its bytes are still there."""
+    def outcome(self, url: str, check: bool = False) -> Outcome | None:
+        """Return the finished outcome of an address; with `check` only if its bytes are there and whole."""
         if url in self._passing:
             return self._passing[url]
         query = "SELECT outcome FROM items WHERE url = ? AND policy = ?"
@@ -66,17 +70,23 @@ class PoolState:
         if row is None:
             return None
         outcome = Outcome(**json.loads(row[0]))
-        if outcome.image_id and not self._holds(outcome.image_id):
+        if outcome.image_id and check and self._bytes(outcome.image_id) is None:
             return None
         return outcome
 
-    def finish(self, outcome: Outcome) -> None:
-        """Record an outcome, for this run alone if the host only asked to come back later."""
+    def finish(self, outcome: Outcome, place: Place | None = None) -> None:
+        """Record an outcome and where its bytes are; for this run alone if the host only asked to come back later."""
         if outcome.reason in PASSING:
             self._passing[outcome.url] = outcome
             return
-        values = (outcome.url, self.policy, json.dumps(asdict(outcome)))
+        values = (outcome.url, self.policy, json.dumps(vars(outcome)))
+        if place is None:
+            self._db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", values)
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        self._store(outcome.image_id, place)
         self._db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", values)
+        self._db.execute("COMMIT")
 
     def forget(self, keys: Iterable[str], reasons: Iterable[str]) -> int:
         """Forget the outcomes of searched addresses that ended for one of the reasons; return how many."""
@@ -129,7 +139,7 @@ class PoolState:
                 " WHERE key = ? AND wanted(candidate) ORDER BY rank", (key,),
             )  # fmt: skip
         for position, url in self._pages("SELECT position, url FROM todo WHERE position > ? ORDER BY position LIMIT ?"):
-            if self.outcome(url) is not None:
+            if self.outcome(url, check=True) is not None:
                 self._db.execute("DELETE FROM todo WHERE position = ?", (position,))
         return int(self._db.execute("SELECT count(*) FROM todo").fetchone()[0])
 
@@ -147,58 +157,75 @@ class PoolState:
 
     # Bytes.
 
-    def spool(self, image_id: str, data: bytes) -> None:
-        """Write the bytes of an image to disk; to be done before its outcome is recorded. Safe in a thread."""
-        path = self.path(image_id)
-        if not path.exists():
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(data)
+    def spool(self, data: bytes) -> Place:
+        """Append the bytes of an image to this run's segment; to be done before its outcome is recorded.
+
+        Safe in one thread beside that of the database. Nothing is synced: what a power failure tears is not the
+        sha256 that it is known by, and is asked for again.
+        """
+        if self._segment is None:
+            self._segment = Segment(self.folder / "spool")
+        position = self._segment.append(data)
+        return Place(self._segment.path.relative_to(self.folder).as_posix(), position, len(data))
 
     def read(self, image_id: str) -> bytes:
-        """Return the bytes of an accepted image, from the spool or the shard that took them over."""
-        path = self.path(image_id)
-        if path.exists():
-            return path.read_bytes()
-        data = self._stored(image_id)
+        """Return the bytes of an accepted image."""
+        data = self._bytes(image_id)
         assert data is not None
         return data
 
-    def hand_over(self, image_id: str, tar: Path, position: int, size: int) -> bool:
-        """Let a finished shard's bytes stand for the spooled ones; return whether there were any to remove.
+    def hand_over(self, image_id: str, place: Place) -> None:
+        """Let a finished shard's bytes stand for the spooled ones. Raises ValueError if they are not the image."""
+        data = self._at(place)
+        if data is None or hashlib.sha256(data).hexdigest() != image_id:
+            raise ValueError(f"{place.file} holds other bytes than the sha256 {image_id} says; crawl the shard again")
+        self._store(image_id, place)
 
-        Raises ValueError if the shard's bytes are not the image.
+    def compact(self) -> int:
+        """Rewrite the spool without what shards hold or nobody knows; return the bytes freed.
+
+        Segments of running crawls are left alone.
         """
-        values = (image_id, tar.absolute().relative_to(self.folder.absolute()).as_posix(), position, size)
-        self._db.execute("INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?)", values)
-        if self._stored(image_id) is None:
-            self._db.execute("DELETE FROM stored WHERE image_id = ?", (image_id,))
-            raise ValueError(f"{tar} holds other bytes than the sha256 {image_id} says; crawl the shard again")
-        path = self.path(image_id)
-        existed = path.exists()
-        path.unlink(missing_ok=True)
-        return existed
+        freed = 0
+        for path in sorted((self.folder / "spool").glob(f"*{SUFFIX}")):
+            if self._segment is not None and path == self._segment.path:
+                continue
+            with unused(path) as free:
+                if free:
+                    freed += path.stat().st_size - self._move(path.relative_to(self.folder).as_posix())
+                    path.unlink()
+        return freed
 
-    def path(self, image_id: str) -> Path:
-        """Return where the bytes of an image are spooled."""
-        return self.folder / "spool" / image_id[:2] / image_id
+    def _move(self, file: str) -> int:
+        rows = self._db.execute("SELECT image_id, position, size FROM stored WHERE file = ?", (file,)).fetchall()
+        moved = 0
+        for image_id, position, size in rows:
+            data = self._at(Place(file, position, size))
+            if data is not None:
+                self._store(image_id, self.spool(data))
+                moved += size
+        return moved
 
-    def _holds(self, image_id: str) -> bool:
-        return self.path(image_id).exists() or self._stored(image_id) is not None
+    def _store(self, image_id: str, place: Place) -> None:
+        self._db.execute("INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?)", (image_id, *place))
 
-    def _stored(self, image_id: str) -> bytes | None:
-        query = "SELECT tar, position, size FROM stored WHERE image_id = ?"
+    def _bytes(self, image_id: str) -> bytes | None:
+        query = "SELECT file, position, size FROM stored WHERE image_id = ?"
         row = self._db.execute(query, (image_id,)).fetchone()
-        if row is None:
-            return None
+        data = self._at(Place(*row)) if row else None
+        # A torn segment and a shard that was written anew have other bytes at the place.
+        return data if data is not None and hashlib.sha256(data).hexdigest() == image_id else None
+
+    def _at(self, place: Place) -> bytes | None:
         try:
-            with open(self.folder / row[0], "rb") as tar:
-                tar.seek(row[1])
-                data = tar.read(row[2])
+            handle = self._handles.open(self.folder / place.file)
         except FileNotFoundError:
             return None
-        # A shard that was written anew has other bytes at the place.
-        return data if hashlib.sha256(data).hexdigest() == image_id else None
+        return os.pread(handle, place.size, place.position)
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database and the files."""
         self._db.close()
+        self._handles.close()
+        if self._segment is not None:
+            self._segment.close()

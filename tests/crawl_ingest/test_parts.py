@@ -217,7 +217,7 @@ def test_whatever_a_decoder_raises_is_no_image(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("PIL.ImageOps.exif_transpose", broken)
     with pytest.raises(IntakeError, match="not_an_image"):
-        accept(picture(), SETTINGS)
+        accept(picture("PNG"), SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.crawl_ingest.__main__ import main
 from pipeline.crawl_ingest.crawl import ingest
 from pipeline.crawl_ingest.licence import allows, canonical, deed
 from pipeline.crawl_ingest.refresh import clean, refresh
+from pipeline.crawl_ingest.spool import Segment
 from tests.crawl_ingest.asking import query
 from tests.crawl_ingest.server import RawServer, reply, say
 
@@ -188,8 +190,8 @@ def test_a_cleaned_pool_needs_no_spool_and_no_request(
     pool.ingest()
     before, first = raw_server.asked.copy(), pool.out.read_bytes()
     assert pool.run("clean", "--shards", str(pool.out)) == 0
-    assert capsys.readouterr().out.startswith("6 files removed")
-    assert not [file for file in (pool.folder / "pool" / "spool").rglob("*") if file.is_file()]
+    assert capsys.readouterr().out == f"{sum(len(jpeg(i)) for i in range(6)):,} bytes freed\n"
+    assert not list((pool.folder / "pool" / "spool").iterdir())
     # Another shard that finds the same images takes them from the finished one.
     pool.out = pool.out.with_name("step2-00000.tar")
     assert pool.ingest() == [""] * 6 and pool.out.read_bytes() == first and raw_server.asked == before
@@ -207,5 +209,33 @@ def test_cleaning_never_gives_up_bytes_for_a_damaged_shard(pool: Pool) -> None:
     pool.out.write_bytes(data)
     with pytest.raises(ValueError, match="holds other bytes than the sha256"):
         clean([pool.out], pool.settings, pool.folder / "pool")
-    spooled = [file for file in (pool.folder / "pool" / "spool").rglob("*") if file.is_file()]
-    assert len(spooled) == 6
+    (segment,) = (pool.folder / "pool" / "spool").iterdir()
+    assert segment.stat().st_size == sum(len(jpeg(i)) for i in range(6))
+
+
+def test_cleaning_keeps_what_no_shard_holds_and_leaves_running_crawls_alone(pool: Pool, raw_server: RawServer) -> None:
+    # A near duplicate is in no tar, yet a rerun must not ask for it again.
+    with Image.open(io.BytesIO(jpeg(1))) as image:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=70)
+    raw_server.answers["a.test/2"] = say(reply(buffer.getvalue()))
+    assert pool.ingest()[2] == "duplicate_near"
+    before = raw_server.asked.copy()
+    running = Segment(pool.folder / "pool" / "spool")
+    running.append(b"not yet recorded")
+    assert clean([pool.out], pool.settings, pool.folder / "pool") == sum(len(jpeg(i)) for i in (0, 1, 3, 4, 5))
+    assert running.path.read_bytes() == b"not yet recorded"
+    running.close()
+    assert clean([pool.out], pool.settings, pool.folder / "pool") == len(b"not yet recorded")
+    assert pool.ingest()[2] == "duplicate_near" and raw_server.asked == before
+
+
+def test_torn_bytes_are_asked_for_again(pool: Pool, raw_server: RawServer) -> None:
+    """As after a power failure: the outcome is recorded, the segment's end is lost."""
+    pool.ingest()
+    first = pool.out.read_bytes()
+    pool.out.unlink()
+    (segment,) = (pool.folder / "pool" / "spool").iterdir()
+    os.truncate(segment, segment.stat().st_size - 10)
+    assert pool.ingest() == [""] * 6 and pool.out.read_bytes() == first
+    assert sorted(raw_server.asked[f"a.test/{i}"] for i in range(6)) == [1, 1, 1, 1, 1, 2]
