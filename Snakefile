@@ -31,6 +31,7 @@ rule all:
     default_target: True
     input:
         paths.report(),
+        work.cards(),
 
 
 include: "rules/datasets.smk"

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +128,10 @@ class Layout:
         """All rows of a plan's shards, with duplicates across shards marked."""
         return f"{self.web()}/manifests/{plan}.parquet"
 
+    def card(self, name: str = "card.md") -> str:
+        """The pool's card, or its attribution.csv."""
+        return f"{self.web()}/{name}"
+
     def captions(self, shard: str) -> str:
         """Captions of a shard (`dataset` is the shard of the base images)."""
         return f"{self.web()}/captions/{self.captioner}/{shard}.parquet"
@@ -224,20 +228,53 @@ def write_table(
         pq.write_table(table, temporary)
 
 
+@contextmanager
+def row_writer(path: str | Path, schema: pa.Schema, chunk: int = 1024) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a function that appends a row to a Parquet file; for tables too long to hold in memory.
+
+    The file appears when the block ends, and not at all if it fails.
+    """
+    rows: list[dict[str, Any]] = []
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+            rows.clear()
+
+        def write(row: Mapping[str, Any]) -> None:
+            assert set(row) == set(schema.names), f"{path}: row has {sorted(set(row) ^ set(schema.names))} wrong"
+            rows.append(dict(row))
+            if len(rows) == chunk:
+                flush()
+
+        yield write
+        flush()
+
+
 def read_table(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
     """Return the rows of a Parquet artifact. Raises ArtifactError if absent or of another schema."""
+    return list(read_rows(path, schema))
+
+
+def read_rows(path: str | Path, schema: pa.Schema, batch: int = 4096) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet artifact, a batch in memory at a time. Raises ArtifactError as `read_table`."""
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            _check_schema(path, file.schema_arrow, schema)
+            for part in file.iter_batches(batch_size=batch):
+                yield from part.to_pylist()
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ArtifactError(f"{path} is not readable Parquet ({error}); delete it and rerun its stage") from None
-    if not table.schema.equals(schema, check_metadata=False):
-        got, want = set(table.schema.names), set(schema.names)
-        detail = f"missing {sorted(want - got)}, unexpected {sorted(got - want)}" if got != want else "other types"
-        raise ArtifactError(f"{path} has another schema ({detail}); delete it and rerun its stage")
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+
+
+def _check_schema(path: str | Path, found: pa.Schema, schema: pa.Schema) -> None:
+    if found.equals(schema, check_metadata=False):
+        return
+    got, want = set(found.names), set(schema.names)
+    detail = f"missing {sorted(want - got)}, unexpected {sorted(got - want)}" if got != want else "other types"
+    raise ArtifactError(f"{path} has another schema ({detail}); delete it and rerun its stage")
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:

@@ -114,8 +114,11 @@ class CrawlIngest(Section):
     """How the web is asked and how politely; applies to the mini web and to the open web alike."""
 
     pool: str = "mini"
-    source: Literal["openverse"] = "openverse"
+    source: Literal["openverse", "commons", "flickr", "url_list", "folder", "authors"] = "openverse"
     api: str = "http://api.miniweb.test/v1/images/"
+    path: str = ""
+    replay_path: str = ""
+    licences: tuple[str, ...] = ()
     user_agent: str = "web-continual-segmentation/0.1 (+https://example.org/crawler; research)"
     per_class: int = Field(200, ge=1)
     base_per_class: int = Field(60, ge=1)

@@ -108,7 +108,8 @@ class Workflow:
     @property
     def mini_web(self) -> bool:
         """Whether the crawl goes to the embedded site."""
-        return "miniweb.test" in self.config.crawl_ingest.api
+        crawl = self.config.crawl_ingest
+        return crawl.source == "openverse" and "miniweb.test" in crawl.api
 
     def site(self) -> list[str]:
         """Return the site's index as an input of ingestion, if the crawl goes there."""
@@ -202,17 +203,31 @@ class Workflow:
 
     def _own_report_inputs(self) -> list[str]:
         evals = [f"{folder}/{name}" for folder in self.folders() for name in ("eval.json", "log.csv", "cost.json")]
-        if not any(run.new_images == "web" or run.replay for run in self.runs.values()):
+        if not self.manifests():
             return evals
-        steps = range(1, self.last_step + 1)
-        tables = [self.paths.fourier("metrics.json"), self.paths.manifest("base")]
-        for step in steps:
+        tables = [self.paths.fourier("metrics.json"), *self.manifests()]
+        for step in range(1, self.last_step + 1):
             tables += [self.paths.selection(step, n) for n in ("noun_filter", "fourier", "new_classes")]
-            tables.append(self.paths.manifest(f"step{step}"))
-            if any(run.replay for run in self.runs.values()):
+            if self.replay:
                 tables += [self.paths.selection(step, n) for n in ("noun_filter_replay", "replay")]
-                tables.append(self.paths.manifest(f"replay{step}"))
         return evals + tables
+
+    @property
+    def replay(self) -> bool:
+        """Whether any run replays web images."""
+        return any(run.replay for run in self.runs.values())
+
+    def manifests(self) -> list[str]:
+        """Return the manifests of the experiment's plans, empty if nothing comes from the web."""
+        if not (self.replay or any(run.new_images == "web" for run in self.runs.values())):
+            return []
+        steps = range(1, self.last_step + 1)
+        plans = ["base", *(f"step{step}" for step in steps), *(f"replay{step}" for step in steps if self.replay)]
+        return [self.paths.manifest(plan) for plan in plans]
+
+    def cards(self) -> list[str]:
+        """Return the card of the web pool, if there is one."""
+        return [self.paths.card()] if self.manifests() else []
 
     def folders(self) -> list[str]:
         """Return the folder of every trained step, base steps first."""

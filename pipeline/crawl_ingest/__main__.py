@@ -1,4 +1,4 @@
-"""`python -m pipeline.crawl_ingest plan|ingest|merge`: from queries to shards of images with provenance."""
+"""`python -m pipeline.crawl_ingest plan|ingest|merge|card|refresh|clean`: from queries to images with provenance."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.cli import add_settings, read_settings, run_cli
+from pipeline.crawl_ingest.reasons import FAILED
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,12 +22,29 @@ def main(argv: list[str] | None = None) -> int:
     ingest.add_argument("--queries", type=Path, required=True)
     ingest.add_argument("--shard", required=True, help="<plan>-<number>")
     ingest.add_argument("--protocol", type=Path, required=True, help="its evaluation images are kept out")
+    ingest.add_argument(
+        "--retry", nargs="+", default=[], choices=sorted(FAILED), metavar="REASON",
+        help="ask addresses again that ended so, for example: connection timeout",
+    )  # fmt: skip
     ingest.set_defaults(run=_ingest)
     merge = commands.add_parser("merge", help="join a plan's shards into its manifest")
     merge.add_argument("--queries", type=Path, required=True)
     merge.add_argument("--shards", type=Path, nargs="+", required=True)
     merge.set_defaults(run=_merge)
-    for command in (plan, ingest, merge):
+    card = commands.add_parser("card", help="write a pool's card and attribution.csv")
+    card.add_argument("--manifests", type=Path, nargs="+", required=True)
+    card.set_defaults(run=_card)
+    refresh = commands.add_parser(
+        "refresh", help="verify the stored bytes, and with --web whether the web still has them"
+    )
+    refresh.add_argument("--shards", type=Path, nargs="+", required=True, help="tar files")
+    refresh.add_argument("--web", action="store_true", help="ask every kept address again")
+    refresh.set_defaults(run=_refresh)
+    clean = commands.add_parser("clean", help="free the spool of what finished shards hold")
+    clean.add_argument("--shards", type=Path, nargs="+", required=True, help="tar files of one pool")
+    clean.set_defaults(run=_clean)
+    add_settings(clean)
+    for command in (plan, ingest, merge, card, refresh):
         command.add_argument("--out", type=Path, required=True)
         add_settings(command)
     return run_cli(parser, argv)
@@ -43,13 +61,36 @@ def _ingest(arguments: argparse.Namespace) -> None:
     from pipeline.crawl_ingest.crawl import ingest
 
     settings = read_settings(arguments).crawl_ingest
-    ingest(arguments.queries, arguments.shard, arguments.protocol, settings, arguments.out)
+    ingest(arguments.queries, arguments.shard, arguments.protocol, settings, arguments.out, arguments.retry)
 
 
 def _merge(arguments: argparse.Namespace) -> None:
     from pipeline.crawl_ingest.merge import merge
 
     merge(arguments.queries, arguments.shards, read_settings(arguments).crawl_ingest, arguments.out)
+
+
+def _card(arguments: argparse.Namespace) -> None:
+    from pipeline.crawl_ingest.card import write_card
+
+    write_card(arguments.manifests, read_settings(arguments).crawl_ingest, arguments.out)
+
+
+def _refresh(arguments: argparse.Namespace) -> None:
+    from pipeline.crawl_ingest.refresh import refresh
+
+    counts = refresh(arguments.shards, read_settings(arguments).crawl_ingest, arguments.out, arguments.web)
+    print(", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
+    if faults := counts.get("damaged", 0) + counts.get("missing", 0):
+        raise ValueError(f"{faults} stored images are not what their names say; {arguments.out} names them")
+
+
+def _clean(arguments: argparse.Namespace) -> None:
+    from pipeline.crawl_ingest.refresh import clean
+
+    pool = arguments.shards[0].absolute().parents[1]
+    freed = clean(arguments.shards, read_settings(arguments).crawl_ingest, pool)
+    print(f"{freed:,} bytes freed")
 
 
 if __name__ == "__main__":
