@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from pipeline.artifacts import CAPTIONS, read_table
-from pipeline.captioning.captioners import build
-from pipeline.captioning.captions import Source, caption, dataset_sources
+from pipeline.captioning.captioners import Captioner as AnyCaptioner
+from pipeline.captioning.captioners import Source, build
+from pipeline.captioning.captions import caption, dataset_sources
 from pipeline.config import Captioner
 from pipeline.miniweb.drawing import draw_scene
 
@@ -94,7 +95,7 @@ def test_missing_model_is_one_clear_line(tmp_path: Path) -> None:
         build(Captioner(model=str(tmp_path)))
 
 
-class Recorder:
+class Recorder(AnyCaptioner):
     """A captioner that says how bright an image is, and may be told to die."""
 
     model, revision = "recorder", "1"
@@ -103,7 +104,7 @@ class Recorder:
         self.calls: list[int] = []
         self.dies_after = dies_after
 
-    def caption(self, images: Sequence[Image.Image]) -> list[str]:
+    def generate(self, images: Sequence[Image.Image]) -> list[str]:
         if len(self.calls) >= self.dies_after:
             raise KeyboardInterrupt
         self.calls.append(len(images))
@@ -151,10 +152,10 @@ def test_broken_image_is_a_row_with_a_reason(protocols: list[Path], tmp_path: Pa
 
 def test_out_of_memory_halves_the_batch(protocols: list[Path], tmp_path: Path) -> None:
     class Small(Recorder):
-        def caption(self, images: Sequence[Image.Image]) -> list[str]:
+        def generate(self, images: Sequence[Image.Image]) -> list[str]:
             if len(images) > 2:
                 raise RuntimeError("CUDA out of memory. Tried to allocate")
-            return super().caption(images)
+            return super().generate(images)
 
     small = Small()
     sources = dataset_sources(protocols[0])[:8]
