@@ -12,6 +12,9 @@ from pipeline.config import Config, ConfigError, Run, parse_config, settings_jso
 from pipeline.datasets.tasks import classes_per_step
 from pipeline.train.methods import get, settings_of
 
+ISOLATED_ENVIRONMENT = ".venv-openflamingo3b"
+"""Virtual environment of a captioner whose library versions exclude ours."""
+
 
 class Workflow:
     """The experiment as a graph of files. Raises ConfigError for anything inconsistent at parse time."""
@@ -76,6 +79,22 @@ class Workflow:
     def shards(self, plan: str) -> list[str]:
         """Return the names of a plan's shards."""
         return [f"{plan}-{number:05d}" for number in range(self.config.crawl_ingest.shards)]
+
+    @property
+    def captioner_environment(self) -> list[str]:
+        """Return the marker of the isolated environment, if the captioner runs there."""
+        captioner = self.config.captioning.captioner
+        isolated = captioner.kind == "openflamingo" and captioner.openflamingo.environment == "isolated"
+        return [f"{ISOLATED_ENVIRONMENT}/.ready"] if isolated else []
+
+    @property
+    def captioner_python(self) -> str:
+        """Return the interpreter that captions."""
+        return f"{ISOLATED_ENVIRONMENT}/bin/python" if self.captioner_environment else "python"
+
+    def vocabulary(self) -> list[str]:
+        """Return the user's file of class words, if the configuration names one."""
+        return [self.config.captioning.vocabulary] if self.config.captioning.vocabulary else []
 
     def run(self, name: str) -> Run:
         """Return a run by its folder name."""

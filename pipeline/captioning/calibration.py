@@ -35,7 +35,8 @@ def calibrate(
 
     `scores` is a noun_filter table of new classes, `sample` says for (image id, class id) whether the image shows the
     class. Per class: the threshold of the best F1 among those of at least `min_precision`; classes without right
-    and wrong images in the sample keep the common threshold. Raises ValueError if no image of the sample is in the table.
+    and wrong images in the sample keep the common threshold.
+    Raises ValueError if no image of the sample is in the table.
     """
     names = {int(k): name for k, name in read_json(protocol)["class_names"].items()}
     judged: dict[int, list[tuple[float, bool]]] = defaultdict(list)

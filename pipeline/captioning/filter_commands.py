@@ -14,7 +14,7 @@ def add_filter(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "filter",
         help="keep images whose caption nouns fit",
-        description="With --manifest: the pipeline's tables. With --noun-folder, --rule released: the authors' folders.",
+        description="With --manifest: this pipeline's tables. With --noun-folder: folders of the authors.",
     )
     command.add_argument("--role", choices=["new", "replay"], default="replay")
     command.add_argument("--rule", choices=["paper", "classes", "released"], help="over noun_filter.replay_rule")

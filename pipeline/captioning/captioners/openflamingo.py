@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ from pipeline.config import Captioner as Settings
 
 MEDIA_TOKEN = "<image>"
 PROMPT = "An image of"
+_RENAMED = {"lang_encoder.embed_out.weight": "lang_encoder.lm_head.weight"}
+"""GPT-NeoX's output layer, before and since transformers 5."""
+_OLD_BUFFER = re.compile(r"\.(attention\.(masked_)?bias|rotary_emb\.inv_freq|attn_bias)$")
 
 
 class OpenFlamingoCaptioner(Captioner):
@@ -35,7 +39,6 @@ class OpenFlamingoCaptioner(Captioner):
         checkpoint = _file(settings.model, "model", "the OpenFlamingo checkpoint")
         if settings.dtype == "auto":
             raise ValueError("captioning.captioner.dtype is auto; openflamingo needs float32, bfloat16 or float16")
-        _check_quick_gelu(settings.openflamingo.vision)
         network, self._transform, self.tokenizer = _parts(settings)
         load_checkpoint(network, checkpoint)
         language = Path(settings.openflamingo.language_model) / "config.json"
@@ -73,7 +76,7 @@ def load_checkpoint(network: Any, path: Path) -> None:
     Expected are the perceiver's and every gated cross-attention layer's parameters; the library keeps several
     names for one parameter, any of which counts.
     """
-    state = _read(path)
+    state = _renamed(_read(path), set(network.state_dict()))
     try:
         unexpected = network.load_state_dict(state, strict=False).unexpected_keys
     except RuntimeError as error:
@@ -94,6 +97,12 @@ def load_checkpoint(network: Any, path: Path) -> None:
         )
     if id(network.lang_encoder.get_input_embeddings().weight) not in loaded:
         print(f"caption: {path} holds no token embeddings; those of the language model are used", file=sys.stderr)
+
+
+def _renamed(state: dict[str, torch.Tensor], known: set[str]) -> dict[str, torch.Tensor]:
+    """Return the state under today's names, without buffers that older transformers saved and today's do not."""
+    names = {old: new for old, new in _RENAMED.items() if old not in known and new in known}
+    return {names.get(n, n): tensor for n, tensor in state.items() if n in known or not _OLD_BUFFER.search(n)}
 
 
 def _is_trained(name: str) -> bool:
@@ -117,6 +126,7 @@ def _parts(settings: Settings) -> tuple[Any, Any, Any]:
     """Return model, image transform and tokenizer, with the hub switched off."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     own = settings.openflamingo
+    vision = _quick_gelu_architecture(own.vision)
     weights = _file(own.vision_weights, "openflamingo.vision_weights", "the vision encoder's weights")
     factory = _library()
     with TemporaryDirectory() as folder:
@@ -124,7 +134,7 @@ def _parts(settings: Settings) -> tuple[Any, Any, Any]:
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 network, transform, tokenizer = factory(
-                    own.vision,
+                    vision,
                     str(weights),
                     str(language),
                     str(language),
@@ -163,19 +173,24 @@ def _let_generate_omit_the_mask(mixin: Any) -> None:
     mixin.forward = forward
 
 
-def _check_quick_gelu(name: str) -> None:
+def _quick_gelu_architecture(vision: str) -> str:
+    """Return open_clip's name of an architecture, or of a .json file of one. Raises ValueError if it has plain GELU."""
     try:
         import open_clip
     except ImportError as error:
         raise ValueError(f"kind openflamingo needs open-clip-torch ({error}); install envs/main.lock.txt") from None
+    if vision.endswith(".json"):
+        open_clip.add_model_config(_file(vision, "openflamingo.vision", "an open_clip configuration"))
+    name = Path(vision).name.removesuffix(".json")
     config = open_clip.get_model_config(name)
     if config is None:
-        raise ValueError(f"openflamingo.vision is {name!r}, which open_clip does not know; use ViT-L-14-quickgelu")
+        raise ValueError(f"openflamingo.vision is {vision!r}, which open_clip does not know; use ViT-L-14-quickgelu")
     if not config.get("quick_gelu"):
         raise ValueError(
-            f"openflamingo.vision is {name!r}, which has plain GELU; OpenAI's weights were trained with quick GELU, "
+            f"openflamingo.vision is {vision!r}, which has plain GELU; OpenAI's weights were trained with quick GELU, "
             "and captions would silently get worse; use ViT-L-14-quickgelu"
         )
+    return name
 
 
 def _file(path: str, key: str, what: str) -> Path:
