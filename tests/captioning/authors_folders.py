@@ -15,7 +15,7 @@ SOURCES = {
     "2007_000063": ("dog table", ["xyzzy "]),
     "2007_000068": ("bird", []),
 }
-"""Per source: class words as the authors' exchanged file has them, and noun lines of images 00001.jpg, 00002.jpg, ..."""
+"""Per source: class words as the authors' exchanged file has them, and the noun lines of images 00001.jpg and so on."""
 ACCEPTED = {
     "2007_000032": ["00001.jpg", "00003.jpg"],
     "2007_000033": ["00002.jpg"],
@@ -25,7 +25,7 @@ ACCEPTED = {
     "2007_000063": [],
     "2007_000068": [],
 }
-"""From the scores of web_wilss.md 6.3: jetliner/airplane .77, plane/airplane 1, dog/table .19, clock/monitor .99, ..."""
+"""By the scores of web_wilss.md 6.3: jetliner/airplane .77, plane/airplane 1, dog/table .19, clock/monitor .99."""
 
 
 def write_folder(folder: Path) -> tuple[Path, Path]:

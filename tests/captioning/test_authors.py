@@ -47,7 +47,7 @@ def test_corrected_classes_give_the_dog_its_images(tmp_path: Path) -> None:
 
 def test_two_picks_and_the_first_noun_alone(tmp_path: Path) -> None:
     (tmp_path / "nn").mkdir()
-    (tmp_path / "nn" / "a.txt").write_text("1.jpg dog \n2.jpg grass dog \n3.jpg dog cat \n4.jpg dog \n5.jpg dog")
+    (tmp_path / "nn" / "a.txt").write_text("1.jpg dog \n2.jpg table dog \n3.jpg dog cat \n4.jpg dog \n5.jpg dog")
     outcome = filter_replay_folder(tmp_path / "nn", ClassNames((("a", ("dog",)),)), tmp_path / "out")
     assert lists(tmp_path / "out") == {"a": ["1.jpg", "3.jpg"]} and outcome.images == 2
     (tmp_path / "nn" / "a.txt").write_text("5.jpg dog\n")
@@ -57,7 +57,7 @@ def test_two_picks_and_the_first_noun_alone(tmp_path: Path) -> None:
 
 def test_class_web_filter(tmp_path: Path) -> None:
     (tmp_path / "nn").mkdir()
-    (tmp_path / "nn" / "dog.txt").write_text("1.jpg grass puppy \n2.jpg car \n3.jpg man grass dog \n4.jpg dog \n")
+    (tmp_path / "nn" / "dog.txt").write_text("1.jpg table puppy \n2.jpg table \n3.jpg table table dog \n4.jpg dog \n")
     (tmp_path / "nn" / "motor_bike.txt").write_text("1.jpg motorbike \n")
     words = ["filter", "--rule", "released", "--role", "new", "--noun-folder", str(tmp_path / "nn")]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
