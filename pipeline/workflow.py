@@ -153,10 +153,14 @@ class Workflow:
         steps = range(1, self.last_step + 1)
         tables = [self.paths.fourier("metrics.json"), self.paths.manifest("base")]
         for step in steps:
-            tables += [self.paths.selection(step, n) for n in ("noun_filter", "fourier", "new_classes")]
+            tables += [
+                self.paths.selection(step, n) for n in ("noun_filter", "noun_comparison", "fourier", "new_classes")
+            ]
             tables.append(self.paths.manifest(f"step{step}"))
             if any(run.replay for run in self.runs.values()):
-                tables += [self.paths.selection(step, n) for n in ("noun_filter_replay", "replay")]
+                tables += [
+                    self.paths.selection(step, n) for n in ("noun_filter_replay", "noun_comparison_replay", "replay")
+                ]
                 tables.append(self.paths.manifest(f"replay{step}"))
         return evals + tables
 

@@ -45,7 +45,7 @@ class WordVectors:
         if new:
             self._known |= self._stored(new)
             self._embed([word for word in new if word not in self._known])
-        return np.stack([self._known[word] for word in words])
+        return np.stack([self._known[word] for word in words]) if words else np.zeros((0, 0), np.float32)
 
     def _stored(self, words: Sequence[str]) -> dict[str, Matrix]:
         if self._file is None:
@@ -63,14 +63,15 @@ class WordVectors:
         if not words:
             return
         encoder = _encoder(self.model)
-        progress = Progress("embed", len(words), "words")
+        progress = Progress("embed", len(words), "words") if len(words) > _BATCH else None
         for start in range(0, len(words), _BATCH):
             part = words[start : start + _BATCH]
             vectors = encoder.encode(list(part), normalize_embeddings=True, show_progress_bar=False)
             made = dict(zip(part, np.ascontiguousarray(vectors, np.float32), strict=True))
             self._known |= made
             self._store(made.items())
-            progress.update(len(part))
+            if progress:
+                progress.update(len(part))
 
     def _store(self, vectors: Iterable[tuple[str, Matrix]]) -> None:
         if self._file is None:

@@ -168,6 +168,9 @@ class NearestWord:
             for word in row:
                 if goal and (goal, word) not in self._found:
                     new.setdefault(goal, {})[word] = None
+        self.similarity.learn(
+            {word for missing in new.values() for word in missing} | {w for goal in new for w in goal}
+        )
         for goal, missing in new.items():
             self._search(goal, list(missing))
         return [self._row(row, goal) for row, goal in zip(words, goals, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,6 +16,10 @@ Matrix = NDArray[np.float32]
 
 class Similarity(Protocol):
     """What the noun filter asks."""
+
+    def learn(self, words: Iterable[str]) -> None:
+        """Prepare for many words at once, where that is faster than one by one."""
+        ...
 
     def scores(self, words: Sequence[str], targets: Sequence[str]) -> Matrix:
         """Return (words, targets) similarities in -1..1; NaN where a word is unknown."""
@@ -36,6 +40,10 @@ class EmbeddingSimilarity:
 
     def __init__(self, vectors: WordVectors) -> None:
         self.vectors = vectors
+
+    def learn(self, words: Iterable[str]) -> None:
+        """Embed the words that are new."""
+        self.vectors.of(list(words))
 
     def scores(self, words: Sequence[str], targets: Sequence[str]) -> Matrix:
         """Return (words, targets) cosines."""

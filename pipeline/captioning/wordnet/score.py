@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +28,9 @@ class WordNetSimilarity:
 
     def __init__(self, identity: bool) -> None:
         self.identity = identity
+
+    def learn(self, words: Iterable[str]) -> None:
+        """Do nothing: words are looked up one by one."""
 
     def scores(self, words: Sequence[str], targets: Sequence[str]) -> NDArray[np.float32]:
         """Return (words, targets) scores; NaN where either word has no vector and identity is off."""
