@@ -1,11 +1,11 @@
 """The noun filter against the released algorithm re-expressed, and a million caption rows.
 
-python bench/noun_filter.py pairs                   # seconds per pair of words, ours against released, on the same pairs
-python bench/noun_filter.py rows --rows 1000000     # seconds and peak memory, every run in a process of its own
+python -m bench.noun_filter pairs                  # seconds per pair of words, ours against released, same pairs
+python -m bench.noun_filter rows --rows 1000000    # seconds and peak memory, every run in a process of its own
 
 The released code recounts the longest hypernym path over all of WordNet for every pair of words. Here that recount
-walks the 82,115 nouns of our own reader (theirs walks 117,659 synsets of all parts of speech through NLTK's objects, which is
-slower), so that the ratio is a lower bound. It is timed on a few pairs and extrapolated to the others, and says so.
+walks the 82,115 nouns of our own reader (theirs walks 117,659 synsets of all parts of speech through NLTK's objects,
+which is slower), so that the ratio is a lower bound. It is timed on a few pairs and extrapolated to the others.
 """
 
 from __future__ import annotations
