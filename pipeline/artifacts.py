@@ -49,6 +49,9 @@ NOUN_FILTER = _schema(
     image_id=_TEXT, query_id=_TEXT, role=_TEXT, class_id=_INT, caption=_TEXT, nouns=pa.list_(_TEXT),
     labels=_IDS, word=_TEXT, target=_TEXT, score=_FLOAT, threshold=_FLOAT, kept=_BOOL, reason=_TEXT,
 )  # fmt: skip
+NOUN_COMPARISON = _schema(
+    image_id=_TEXT, class_ids=_IDS, role=_TEXT, similarity=_TEXT, rule=_TEXT, score=_FLOAT, kept=_BOOL
+)
 FOURIER = _schema(
     image_id=_TEXT, class_id=_INT, p_dataset=_FLOAT, p_web=_FLOAT, score=_FLOAT, threshold=_FLOAT,
     kept=_BOOL, reason=_TEXT,
@@ -149,7 +152,7 @@ class Layout:
         return f"{self.results}/fourier/{name}"
 
     def selection(self, step: int | str, name: str) -> str:
-        """`noun_filter`, `noun_filter_replay`, `fourier`, `new_classes` or `replay` of a step."""
+        """`noun_filter` or `noun_comparison` (also with `_replay`), `fourier`, `new_classes` or `replay` of a step."""
         return f"{self.results}/selection/step{step}/{name}.parquet"
 
     def base(self, recipe: str, seed: int | str, name: str) -> str:
@@ -275,6 +278,45 @@ def _check_schema(path: str | Path, found: pa.Schema, schema: pa.Schema) -> None
     got, want = set(found.names), set(schema.names)
     detail = f"missing {sorted(want - got)}, unexpected {sorted(got - want)}" if got != want else "other types"
     raise ArtifactError(f"{path} has another schema ({detail}); delete it and rerun its stage")
+
+
+def iter_table(
+    path: str | Path, schema: pa.Schema, columns: Sequence[str], size: int = 20_000
+) -> Iterator[dict[str, list[Any]]]:
+    """Yield {column: values} of up to `size` rows at a time, so that memory stays flat. Raises like read_table."""
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArtifactError(f"{path} is not readable Parquet ({error}); delete it and rerun its stage") from None
+    with file:
+        if not file.schema_arrow.equals(schema, check_metadata=False):
+            raise ArtifactError(f"{path} has another schema; delete it and rerun its stage")
+        for batch in file.iter_batches(batch_size=size, columns=list(columns)):
+            yield {name: batch.column(name).to_pylist() for name in columns}
+
+
+@contextmanager
+def table_writer(
+    path: str | Path, schema: pa.Schema, provenance: Mapping[str, Any] | None = None
+) -> Iterator[Callable[[Mapping[str, Sequence[Any]]], None]]:
+    """Yield a function that appends {column: values} to a table, which appears at `path` on success alone."""
+    if provenance is not None:
+        schema = schema.with_metadata({"provenance": json.dumps(provenance, sort_keys=True)})
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+
+        def write(columns: Mapping[str, Sequence[Any]]) -> None:
+            arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+        yield write
+        writer.close()
+
+
+def count_rows(path: str | Path) -> int:
+    """Return the number of rows of a table without reading them."""
+    return int(pq.read_metadata(path).num_rows)
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:

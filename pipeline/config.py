@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -146,17 +147,45 @@ class CrawlIngest(Section):
         return self
 
 
-class Captioner(Section):
-    """The image-to-text model: `tiny` is the shipped one, otherwise any name or folder."""
+class OpenFlamingo(Section):
+    """Parts of an OpenFlamingo model, all of them local files; `model` of the captioner is the checkpoint."""
 
+    vision: str = "ViT-L-14-quickgelu"
+    vision_weights: str = ""
+    language_model: str = ""
+    cross_attention_every: int = Field(2, ge=1)
+    decoder_layers: str = ""
+    environment: Literal["main", "isolated"] = "main"
+
+
+class Captioner(Section):
+    """Where captions come from: `kind` names the reader, `model` the weights or the table."""
+
+    kind: Literal["transformers", "openflamingo", "alt_text", "labels", "table"] = "transformers"
     name: str = "tiny"
     model: str = "pipeline/miniweb/captioner"
     revision: str = ""
+    trust_remote_code: bool = False
     prompt: str = ""
     beams: int = Field(3, ge=1)
     max_new_tokens: int = Field(24, ge=1)
     batch_size: int = Field(32, ge=1)
-    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    decode_threads: int = Field(2, ge=1)
+    label_threshold: float = Field(0.15, ge=0, le=1)
+    openflamingo: OpenFlamingo = OpenFlamingo()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Captioner:
+        if self.trust_remote_code and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", self.revision):
+            raise ValueError(
+                f"trust_remote_code runs the model's own code, so revision must be a full commit hash, or the digest "
+                f"of a local folder's code; got {self.revision!r}"
+            )
+        if self.kind == "openflamingo" and not self.openflamingo.language_model:
+            raise ValueError("kind is openflamingo, so openflamingo.language_model must name a local folder")
+        return self
 
 
 class Nouns(Section):
@@ -170,14 +199,18 @@ class NounFilter(Section):
 
     similarity: Literal["embedding", "wordnet", "wordnet_hypernyms"] = "embedding"
     threshold: float = Field(0.6, ge=-1, le=1)
+    thresholds: dict[str, float] = {}
     nouns: int = Field(2, ge=1)
-    replay_rule: Literal["paper", "classes"] = "paper"
+    replay_rule: Literal["paper", "classes", "released"] = "paper"
+    embedding_model: str = ""
+    cache: str = "data/cache/embeddings"
 
 
 class Captioning(Section):
     """Captions, nouns and the noun filter."""
 
     captioner: Captioner = Captioner()
+    vocabulary: str = ""
     nouns: Nouns = Nouns()
     noun_filter: NounFilter = NounFilter()
 

@@ -13,6 +13,9 @@ from pipeline.datasets.tasks import canonical_task, classes_per_step
 from pipeline.train.methods import Heads, get, settings_of
 from pipeline.train.recipes import base_recipe, get_recipe
 
+ISOLATED_ENVIRONMENT = ".venv-openflamingo3b"
+"""Virtual environment of a captioner whose library versions exclude ours."""
+
 
 class Workflow:
     """The experiment as a graph of files. Raises ConfigError for anything inconsistent at parse time."""
@@ -127,6 +130,22 @@ class Workflow:
         """Return the names of a plan's shards."""
         return [f"{plan}-{number:05d}" for number in range(self.config.crawl_ingest.shards)]
 
+    @property
+    def captioner_environment(self) -> list[str]:
+        """Return the marker of the isolated environment, if the captioner runs there."""
+        captioner = self.config.captioning.captioner
+        isolated = captioner.kind == "openflamingo" and captioner.openflamingo.environment == "isolated"
+        return [f"{ISOLATED_ENVIRONMENT}/.ready"] if isolated else []
+
+    @property
+    def captioner_python(self) -> str:
+        """Return the interpreter that captions."""
+        return f"{ISOLATED_ENVIRONMENT}/bin/python" if self.captioner_environment else "python"
+
+    def vocabulary(self) -> list[str]:
+        """Return the user's file of class words, if the configuration names one."""
+        return [self.config.captioning.vocabulary] if self.config.captioning.vocabulary else []
+
     def run(self, name: str) -> Run:
         """Return a run by its folder name."""
         return self.runs[name]
@@ -207,9 +226,10 @@ class Workflow:
             return evals
         tables = [self.paths.fourier("metrics.json"), *self.manifests()]
         for step in range(1, self.last_step + 1):
-            tables += [self.paths.selection(step, n) for n in ("noun_filter", "fourier", "new_classes")]
+            names = ["noun_filter", "noun_comparison", "fourier", "new_classes"]
             if self.replay:
-                tables += [self.paths.selection(step, n) for n in ("noun_filter_replay", "replay")]
+                names += ["noun_filter_replay", "noun_comparison_replay", "replay"]
+            tables += [self.paths.selection(step, name) for name in names]
         return evals + tables
 
     @property

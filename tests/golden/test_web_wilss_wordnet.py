@@ -44,7 +44,8 @@ def test_W39_score_over_identity(pair: tuple[str, str], expected: float) -> None
 def test_W39_words_without_a_vector_are_nan(word: str) -> None:
     assert math.isnan(WordNetSimilarity(identity=False).score(word, "dog"))
     assert not WordNetSimilarity(identity=False).scores([word], ["dog"])[0, 0] > 0.6
-    if word != "entity":
+    if word not in ("entity", "decker"):
+        # The improved score knows the root, and follows a named writer to person.
         assert WordNetSimilarity(identity=True).score(word, "dog") == 0
 
 

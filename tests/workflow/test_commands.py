@@ -87,6 +87,10 @@ def test_text_commands(hand: Hand) -> None:
         hand("captioning", "filter", "--role", role, "--manifest", f"{WEB}/manifests/{plan}.parquet", *words,
              "--protocol", PROTOCOLS[1], "--out", hand.out / f"{table}.parquet")  # fmt: skip
         hand.same_table(f"{table}.parquet", f"{RESULTS}/selection/step1/{table}.parquet")
+        other = table.replace("noun_filter", "noun_comparison")
+        hand("captioning", "compare", "--role", role, "--manifest", f"{WEB}/manifests/{plan}.parquet", *words,
+             "--protocol", PROTOCOLS[1], "--out", hand.out / f"{other}.parquet")  # fmt: skip
+        hand.same_table(f"{other}.parquet", f"{RESULTS}/selection/step1/{other}.parquet")
 
 
 @pytest.mark.slow
