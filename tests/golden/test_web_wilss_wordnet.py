@@ -1,13 +1,12 @@
 """Check W39 of web_wilss.md: WordNet scores of 6.3, from the shipped table, and the released filter of 6.4."""
 
 import math
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from pipeline.captioning.noun_files import read_noun_file
-from pipeline.captioning.released_filter import released_picks
+from pipeline.captioning.authors import ClassNames, write_nouns
+from pipeline.captioning.released import filter_replay_folder
 from pipeline.captioning.wordnet import WordNetSimilarity
 
 RELEASED = {
@@ -64,17 +63,23 @@ LINES = [
 """The first lines of the authors' file of 2007_000032, an image of an aeroplane and persons."""
 
 
-def test_W39_first_picks() -> None:
-    score = WordNetSimilarity(identity=False).score
-    assert released_picks(LINES, ["airplane", "person"], score) == ["00001.jpg", "00002.jpg"]
-    assert released_picks(LINES, ["airplane"], score) == ["00001.jpg", "00003.jpg"]
-    assert released_picks(LINES, ["airplane", "person"], score, picks=9) == [name for name, _ in LINES]
+def picked(folder: Path, lines: list[tuple[str, list[str]]], words: list[str], picks: int = 2) -> list[str]:
+    """Return what the released filter accepts of one source image's noun file."""
+    write_nouns(folder / "nouns" / "2007_000032.txt", lines)
+    classes = ClassNames((("2007_000032", tuple(words)),))
+    filter_replay_folder(folder / "nouns", classes, folder / "kept", picks)
+    return (folder / "kept" / "2007_000032.txt").read_text().split()
 
 
-def test_W39_filter_looks_at_the_first_noun_alone_and_rejects_words_without_a_vector() -> None:
-    score = WordNetSimilarity(identity=False).score
-    assert released_picks([("a", ["bg", "cat"]), ("b", []), ("c", ["cat"])], ["cat"], score) == ["c"]
-    assert released_picks([("a", ["dog"])], ["motor_bike", "potted_plant"], score) == []
+def test_W39_first_picks(tmp_path: Path) -> None:
+    assert picked(tmp_path, LINES, ["airplane", "person"]) == ["00001.jpg", "00002.jpg"]
+    assert picked(tmp_path, LINES, ["airplane"]) == ["00001.jpg", "00003.jpg"]
+    assert picked(tmp_path, LINES, ["airplane", "person"], picks=9) == [name for name, _ in LINES]
+
+
+def test_W39_filter_looks_at_the_first_noun_alone_and_rejects_words_without_a_vector(tmp_path: Path) -> None:
+    assert picked(tmp_path, [("a", ["bg", "cat"]), ("b", []), ("c", ["cat"])], ["cat"]) == ["c"]
+    assert picked(tmp_path, [("a", ["dog"])], ["motor_bike", "potted_plant"]) == []
 
 
 DATA = Path(__file__).parents[2] / "data"
@@ -88,12 +93,8 @@ DATA = Path(__file__).parents[2] / "data"
 @pytest.mark.parametrize(
     ("swap", "expected"), [({}, [620, 697, 9265]), ({"dog": "table", "table": "dog"}, [314, 526, 9742])]
 )
-def test_W39_filter_counts(swap: dict[str, str], expected: list[int]) -> None:
-    score = WordNetSimilarity(identity=False).score
-    rows = (DATA / "pascal_classes.txt").read_text().splitlines()
-    files = sorted((DATA / "web_data_cap_file_NN").glob("*.txt"))
-    picked = Counter(
-        len(released_picks(read_noun_file(path), [swap.get(word, word) for word in row.split()[1:]], score))
-        for path, row in zip(files, rows, strict=True)
-    )
-    assert [picked[n] for n in range(3)] == expected
+def test_W39_filter_counts(swap: dict[str, str], expected: list[int], tmp_path: Path) -> None:
+    rows = [row.split() for row in (DATA / "pascal_classes.txt").read_text().splitlines()]
+    classes = ClassNames(tuple((row[0], tuple(swap.get(word, word) for word in row[1:])) for row in rows))
+    found = filter_replay_folder(DATA / "web_data_cap_file_NN", classes, tmp_path / "kept")
+    assert [found.accepted[n] for n in range(3)] == expected
