@@ -17,7 +17,7 @@ from pipeline.captioning.similarity import Similarity, build
 from pipeline.captioning.texts import Texts
 from pipeline.captioning.vocabulary import Vocabulary
 from pipeline.config import ConfigError, NounFilter, nearest
-from pipeline.datasets.protocol import VOC_NAMES
+from pipeline.datasets.class_names import VOC as VOC_NAMES
 from pipeline.progress import Progress
 
 Role = Literal["new", "replay"]
