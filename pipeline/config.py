@@ -248,6 +248,7 @@ class Train(Section):
     step: Phase = Phase(epochs=40, batch_size=24, lr=0.005, iterations=400)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
+    keep: Literal["last", "best"] = "last"
     checkpoint_every: int = Field(50, ge=1)
     tensorboard: bool = True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -120,14 +120,17 @@ class TrainListDataset(Dataset[dict[str, Any]]):
 
 
 class EvalDataset:
-    """Validation images of a protocol: image (tensor), mask (uint8, test labels of the step), image_id.
+    """Validation images of a protocol: image (tensor), mask (uint8, the step's labels of the split), image_id.
 
-    `size` is the side of the centre crop; None evaluates whole images, whose sizes differ.
+    `size` is the side of the centre crop; None evaluates whole images, whose sizes differ. `test` labels every class
+    so far, `val` those of the step alone.
     """
 
-    def __init__(self, protocol: dict[str, Any], size: int | None, rule: Rule = "wilson") -> None:
+    def __init__(
+        self, protocol: dict[str, Any], size: int | None, rule: Rule = "wilson", split: Literal["val", "test"] = "test"
+    ) -> None:
         self.rows, self.size = protocol["val"], size
-        self._table = label_map(protocol["dataset"], protocol["task"], protocol["step"], "test", rule)
+        self._table = label_map(protocol["dataset"], protocol["task"], protocol["step"], split, rule)
         self._n_classes = max(map(int, protocol["class_names"]))
 
     def __len__(self) -> int:

@@ -21,6 +21,7 @@ from pipeline.config import Config, Phase
 from pipeline.train import STAGE_VERSION, resume
 from pipeline.train.data import BatchSource
 from pipeline.train.engine import Step
+from pipeline.train.keep import StepScore
 from pipeline.train.methods import Heads, Method, StepInfo, get, overridden, settings_of
 from pipeline.train.models import SegmentationModel, build_model, load_model, load_pretrained
 from pipeline.train.recipes import get_recipe
@@ -132,7 +133,8 @@ def _step(
     }
     _write_resolved(folder, facts)
     header = {**about, "seed": method.info.seed, "method": method.name, "pipeline": __version__}
-    return Step(method, model, teacher, source, config.train, phase, folder, header, resume.fingerprint(facts))
+    score = StepScore(protocol, config.datasets.eval_size, method) if config.train.keep == "best" else None
+    return Step(method, model, teacher, source, config.train, phase, folder, header, resume.fingerprint(facts), score)
 
 
 def _write_resolved(folder: Path, facts: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from pipeline.config import Phase, Train
 from pipeline.cost import Cost, write_cost
 from pipeline.train import resume
 from pipeline.train.data import BatchSource
+from pipeline.train.keep import Best, Score
 from pipeline.train.methods import Batch, Forward, Method
 from pipeline.train.models import SegmentationModel, save_model
 from pipeline.train.runlog import RunLog
@@ -39,6 +40,8 @@ class Step:
     folder: Path
     about: Mapping[str, Any]
     fingerprint: str
+    score: Score | None = None
+    """How epochs are ranked if the best one is kept; None keeps the last."""
 
     @property
     def iterations(self) -> int:
@@ -67,15 +70,18 @@ def train_step(step: Step) -> None:
     start, cost = _begin(step, extra, optimizer)
     if start == 0 and step.teacher is not None:
         step.method.calibrate(_on(step.source.calibration(), device), step.teacher)
+    best = Best(step.folder, step.score) if step.score else None
     log = RunLog(step.folder, step.folder.as_posix(), step.iterations, start, step.train.tensorboard)
     for iteration, batch in enumerate(_on(step.source.batches(start, step.iterations), device), start):
         terms = _iterate(step, extra, optimizer, batch, iteration)
         log.step(iteration, step.epoch(iteration), optimizer.param_groups[0]["lr"], terms)
+        if best is not None and step.epoch(iteration + 1) > step.epoch(iteration):
+            best.consider(step.epoch(iteration), step.model, step.method)
         if (iteration + 1) % step.train.checkpoint_every == 0 and iteration + 1 < step.iterations:
             log.flush()
             _save(step, extra, optimizer, iteration + 1, cost)
     log.close()
-    _finish(step, cost)
+    _finish(step, cost, step.method.state() if best is None else best.restore(step.model))
 
 
 def _begin(step: Step, extra: nn.Module | None, optimizer: torch.optim.Optimizer) -> tuple[int, Cost]:
@@ -186,13 +192,13 @@ def _on(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
         )
 
 
-def _finish(step: Step, cost: Cost) -> None:
+def _finish(step: Step, cost: Cost, state: Mapping[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
     from pipeline.artifacts import atomic_path
 
     with atomic_path(step.folder / "method_state.safetensors") as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in step.method.state().items()}, temporary)
+        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary)
     write_cost(step.folder / "cost.json", cost.record(step.iterations * step.phase.batch_size, "images"))
     save_model(step.folder / "model.safetensors", step.model, step.about)
     resume.drop_state(step.folder / ".resume")

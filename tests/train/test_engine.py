@@ -1,5 +1,6 @@
 """The engine: exact resume, determinism, divergence, and checkpoints of another task."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pipeline.artifacts import TRAIN_LIST, ArtifactError, write_table
 from pipeline.config import Config, parse_config
@@ -14,7 +16,7 @@ from pipeline.pseudolabel import write_train_list
 from pipeline.train import engine
 from pipeline.train.assemble import Previous, assemble_base, assemble_step
 from pipeline.train.engine import DivergedError, train_step
-from pipeline.train.models import read_about
+from pipeline.train.models import load_model, read_about
 
 
 def config(**train: Any) -> Config:
@@ -136,3 +138,30 @@ def test_wrong_files_are_refused(lists: dict, bases: dict, protocols: list[Path]
         write_table(tmp_path / "short.parquet", rows, TRAIN_LIST)
         phase = {"epochs": 1, "batch_size": 64}
         assemble_base(config(base=phase), "ce", 0, protocols[0], tmp_path / "short.parquet", tmp_path)
+
+
+def test_best_epoch_is_kept_and_survives_an_interruption(
+    lists: dict, bases: dict, protocols: list[Path], tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Option `keep: best`: the weights handed on are those of the best validation score."""
+    phase = {"epochs": 4, "iterations": 8, "batch_size": 4, "lr": 0.05}
+    options = {"keep": "best", "step": phase}
+    train_step(step_of("ft", tmp_path / "whole", lists, bases, protocols, **options))
+    with (tmp_path / "whole" / "validation.csv").open(newline="") as file:
+        scores = [float(row["score"]) for row in csv.DictReader(file)]
+    assert len(scores) == 4 and len(set(scores)) > 1
+    step = step_of("ft", tmp_path / "check", lists, bases, protocols, **options)
+    kept = load_model(tmp_path / "whole" / "model.safetensors")
+    assert step.score is not None and step.score(kept) == pytest.approx(max(scores), abs=2e-3)
+    real = engine._iterate
+    monkeypatch.setattr(engine, "_iterate", lambda *a: (_ for _ in ()).throw(Killed) if a[4] == 5 else real(*a))
+    with pytest.raises(Killed):
+        train_step(step_of("ft", tmp_path / "cut", lists, bases, protocols, **options))
+    assert (tmp_path / "cut" / ".best").exists()
+    monkeypatch.setattr(engine, "_iterate", real)
+    train_step(step_of("ft", tmp_path / "cut", lists, bases, protocols, **options))
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    for name in ("validation.csv", "log.csv"):
+        assert (tmp_path / "whole" / name).read_text() == (tmp_path / "cut" / name).read_text()
+    assert not (tmp_path / "cut" / ".best").exists()

@@ -76,6 +76,12 @@ class Forward:
     teacher: Output | None
     epoch: int
 
+    def logits(self) -> tuple[Tensor, Tensor]:
+        """Return student (B, N, H, W) and teacher (B, O, H, W) logits at the masks' size, at least float32."""
+        assert self.teacher is not None
+        size = self.batch.masks.shape[-2:]
+        return upsample(self.student.logits, size), upsample(self.teacher.logits, size)
+
 
 @dataclass(frozen=True)
 class NoSettings:

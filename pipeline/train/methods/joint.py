@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
 from pipeline.train.methods import Method, register
+from pipeline.train.models.network import SegmentationModel
+
+
+@dataclass(frozen=True)
+class JointSettings:
+    """The papers train all classes at once at the rate of step 0, ten times that of later steps."""
+
+    lr_factor: float = 10.0
+    """Learning rate as a multiple of the step's."""
 
 
 @register
 class Joint(Method):
-    """Cross-entropy with all classes labelled, from the same base and for the same budget as the others."""
+    """Cross-entropy with all classes labelled, from the same base and for as many iterations as the others."""
 
     name = "joint"
     title = "joint"
     sees = "all"
     needs_teacher = False
+    Settings = JointSettings
+
+    def param_groups(self, model: SegmentationModel, extra: nn.Module | None, lr: float) -> list[dict[str, Any]]:
+        """Return every parameter at the rate of step 0."""
+        return super().param_groups(model, extra, lr * self.settings.lr_factor)

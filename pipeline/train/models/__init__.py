@@ -11,7 +11,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pipeline.artifacts import ArtifactError, atomic_path
-from pipeline.train.models import deeplab, segformer, small_cnn, timm_backbone  # noqa: F401  (they register names)
+from pipeline.train.models import (  # noqa: F401  (they register their names)
+    deeplab,
+    segformer,
+    small_cnn,
+    small_segformer,
+    timm_backbone,
+)
 from pipeline.train.models.network import Features, Output, SegmentationModel
 from pipeline.train.models.norm import apply_norm
 from pipeline.train.models.pretrained import load_pretrained

@@ -79,6 +79,10 @@ class SmallSegformerBody(nn.Module):
         self.encoder = MixTransformer(size, 0.0, ConvEmbedding(size.dims[0]), NormalisedFeedForward)
         self.lateral = nn.ModuleList(nn.Conv2d(dim, channels, 1, bias=False) for dim in size.dims)
         self.out = norm_act(channels)
+        for module in self.encoder.modules():
+            # A convolution before a norm learns faster from small weights: SGD's relative step is larger.
+            if isinstance(module, nn.Conv2d):
+                module.reset_parameters()
 
     def forward(self, images: Tensor) -> Features:
         """Return Features of normalised images (B, 3, H, W)."""
