@@ -122,8 +122,8 @@ class TrainListDataset(Dataset[dict[str, Any]]):
 class EvalDataset:
     """Validation images of a protocol: image (tensor), mask (uint8, the step's labels of the split), image_id.
 
-    `test` labels every class so far, `val` those of the step alone. `size` is the side of the centre crop; None
-    gives whole images, whose sizes differ.
+    `size` is the side of the centre crop; None evaluates whole images, whose sizes differ. `test` labels every class
+    so far, `val` those of the step alone.
     """
 
     def __init__(

@@ -107,6 +107,8 @@ def _train(key: Key) -> Settings:
         "workers": 4,
         "base": base,
         "step": step,
+        # SSUL's and SATS's code hands on the best epoch, the others the last (ciss_methods.md 5).
+        **({"keep": "best"} if _ssul(key) or key.backbone == "b2" else {}),
         "checkpoint_every": 500,
     }
 

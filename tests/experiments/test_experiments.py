@@ -108,6 +108,7 @@ def test_every_experiment_resolves_to_the_published_hyperparameters() -> None:
         assert (*found, data.train_size, config.experiment.seeds[0]) == expected, key.name
         assert train.base.batch_size == train.step.batch_size and train.base.iterations == train.step.iterations == 0
         assert (train.momentum, train.weight_decay, data.train_area) == (0.9, 1e-4, (0.5, 2.0))
+        assert train.keep == ("best" if key.backbone == "b2" or family(key) == "ssul" else "last")
         assert train.backbone in backbones() and Path(train.pretrained).name in lock
         column = 2 if key.backbone == "b2" else 1 if key.dataset == "ade" else 0
         task = canonical_task(data.key, data.task)
