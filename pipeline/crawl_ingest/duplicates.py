@@ -91,7 +91,7 @@ class _Band:
 
 
 class SeenTexts:
-    """A set of texts that keeps 8 bytes of each: among ten million, two are confused with a chance of 3 in a million."""
+    """A set of texts that keeps 8 bytes of each; the chance that two of ten million are confused is 3 in a million."""
 
     def __init__(self) -> None:
         self._digests = HashIndex(0)
