@@ -14,14 +14,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.crawl_ingest", description=__doc__)
     commands = parser.add_subparsers(required=True)
     plan = commands.add_parser("plan", help="write the queries of a plan")
-    plan.add_argument("--plan", required=True, help="base, step<k> or replay<k>")
-    plan.add_argument("--protocol", type=Path, required=True, help="protocol of the step whose classes are asked for")
+    plan.add_argument("--plan", help="base, step<k> or replay<k>")
+    plan.add_argument("--protocol", type=Path, help="protocol of the step whose classes are asked for")
+    plan.add_argument("--classes", type=Path, help="instead of both: a text file with a class name per line")
     plan.add_argument("--captions", type=Path, help="captions of the base images, for replay plans")
     plan.set_defaults(run=_plan)
     ingest = commands.add_parser("ingest", help="crawl one shard of a plan; resumes item by item")
     ingest.add_argument("--queries", type=Path, required=True)
     ingest.add_argument("--shard", required=True, help="<plan>-<number>")
-    ingest.add_argument("--protocol", type=Path, required=True, help="its evaluation images are kept out")
+    ingest.add_argument("--protocol", type=Path, help="its evaluation images are kept out")
     ingest.add_argument(
         "--retry", nargs="+", default=[], choices=sorted(FAILED), metavar="REASON",
         help="ask addresses again that ended so, for example: connection timeout",
@@ -51,9 +52,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    from pipeline.crawl_ingest.plan import write_plan
+    from pipeline.crawl_ingest.plan import write_class_plan, write_plan
 
     settings = read_settings(arguments).crawl_ingest
+    if arguments.classes:
+        write_class_plan(arguments.classes, settings, arguments.out)
+        return
+    if not (arguments.plan and arguments.protocol):
+        raise ValueError("plan needs --plan and --protocol, or --classes")
     write_plan(arguments.plan, arguments.protocol, settings, arguments.out, arguments.captions)
 
 

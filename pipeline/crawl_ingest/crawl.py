@@ -35,7 +35,7 @@ PAGE = 256
 
 
 def ingest(
-    queries: Path, shard: str, protocol: Path, settings: CrawlIngest, out: Path, retry: Collection[str] = ()
+    queries: Path, shard: str, protocol: Path | None, settings: CrawlIngest, out: Path, retry: Collection[str] = ()
 ) -> dict[str, int]:
     """Write <shard>.tar, .parquet and .stats.json beside `out` (the tar) and return the counts by reason.
 
@@ -108,12 +108,22 @@ async def _download_all(source: Source, state: PoolState, settings: CrawlIngest,
         for candidate in pending:
             outcome, place = await _download(source, candidate, settings, state, decoder)
             state.finish(outcome, place)
-            tally[status_of(outcome.reason)] += 1
-            progress.update(note=", ".join(f"{count} {status}" for status, count in sorted(tally.items())))
+            tally[outcome.reason] += 1
+            progress.update(note=_note(tally))
 
     # Decoding beside the event loop: large images must not make the others' answers look late.
     with ThreadPoolExecutor(1) as decoder:
         await asyncio.gather(*(work(decoder) for _ in range(settings.connections)))
+
+
+def _note(tally: Counter[str]) -> str:
+    parts = [f"{tally[KEPT]} kept"]
+    for status in ("refused", "failed"):
+        reasons = {reason: count for reason, count in tally.items() if status_of(reason) == status}
+        if reasons:
+            said = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+            parts.append(f"{sum(reasons.values())} {status} ({said})")
+    return ", ".join(parts)
 
 
 async def _download(
@@ -143,12 +153,12 @@ def _take(body: bytes, settings: CrawlIngest, state: PoolState) -> tuple[Accepte
     return image, state.spool(image.data)
 
 
-def evaluation_hashes(protocol: Path, settings: CrawlIngest) -> HashIndex:
-    """Return the perceptual hashes of the images that the protocol evaluates on."""
+def evaluation_hashes(protocol: Path | None, settings: CrawlIngest) -> HashIndex:
+    """Return the perceptual hashes of the images that the protocol evaluates on, none without a protocol."""
     from pipeline.datasets.images import open_image
 
     index = HashIndex(settings.near_duplicate_bits)
-    for row in read_json(protocol)["val"]:
+    for row in read_json(protocol)["val"] if protocol else ():
         index.add(perceptual_hash(open_image(row["image"])))
     return index
 

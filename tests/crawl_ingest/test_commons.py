@@ -4,12 +4,20 @@ Read 2026-11-21: mediawiki.org/wiki/API:Search, API:Imageinfo, API:Continue, Man
 Extension:CommonsMetadata. No answer was recorded from the real service.
 """
 
+import io
 import json
+import re
+import shlex
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from pipeline.artifacts import MANIFEST, read_table
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.__main__ import main
 from pipeline.crawl_ingest.sources import SearchError
 from tests.crawl_ingest.asking import query, search
 from tests.crawl_ingest.server import Answer, RawServer, reply, say
@@ -183,3 +191,31 @@ def test_a_contact_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIPELINE_RESOLVE", raising=False)
     with pytest.raises(SearchError, match="user_agent names no contact"):
         search(CrawlIngest(source="commons"), query("cat"))
+
+
+def test_the_three_commands_of_the_readme(
+    raw_server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Word for word, against a server on loopback: class names in, images with licences out."""
+    readme = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
+    (config,) = re.findall(r"```yaml\n(crawl_ingest:.*?)```", readme, re.S)
+    (block,) = re.findall(r"<!-- three commands -->\n```\n(.*?)```", readme, re.S)
+    commands = [shlex.split(line) for line in block.strip().splitlines()]
+    assert len(commands) == 3
+    serve(raw_server, 3)
+    for number in range(3):
+        values = np.random.default_rng(number).integers(0, 255, (9, 12, 3), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(values).resize((120, 90)).save(buffer, "JPEG")
+        raw_server.answers[f"upload.test/960px-{number}.jpg"] = say(reply(buffer.getvalue()))
+    monkeypatch.chdir(tmp_path)
+    Path("classes.txt").write_text("cat\ntvmonitor\n")
+    Path("web.yaml").write_text(config)
+    quick = json.dumps({"crawl_ingest": {"api": f"http://{HOST}", "requests_per_second": 1000.0}})
+    for words in commands:
+        assert words[:3] == ["python", "-m", "pipeline.crawl_ingest"]
+        assert main([*words[3:], "--settings", quick]) == 0
+    rows = read_table("pool/manifests/base.parquet", MANIFEST)
+    assert {row["query_text"] for row in rows} == {"cat", "television"}
+    kept = [row for row in rows if row["status"] == "kept"]
+    assert len(kept) == 3 and {row["licence"] for row in kept} == {"by-sa 4.0"} and kept[0]["creator"] == "A. & B."

@@ -22,7 +22,7 @@ from pipeline.crawl_ingest.downloader import retry_after
 from pipeline.crawl_ingest.duplicates import HashIndex
 from pipeline.crawl_ingest.intake import IntakeError, accept, perceptual_hash
 from pipeline.crawl_ingest.network import is_global, parse_overrides
-from pipeline.crawl_ingest.plan import query_limit, write_plan
+from pipeline.crawl_ingest.plan import query_limit, write_class_plan, write_plan
 from pipeline.crawl_ingest.robots import RobotsRules, opts_out
 
 AGENT = "ourbot/1.0 (+https://example.org)"
@@ -302,6 +302,13 @@ def test_class_plans(protocols: list[Path], tmp_path: Path) -> None:
     assert {row["shard"] for row in rows} == {0, 1}
     assert query_limit("step1", SETTINGS) == SETTINGS.per_class
     assert query_limit("replay1", SETTINGS) == SETTINGS.per_caption
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "cat\ndog\ncat\n"])
+def test_a_list_of_class_names_without_names_or_with_one_twice(text: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(ValueError, match="expected one a line"):
+        write_class_plan(tmp_path / "classes.txt", SETTINGS, tmp_path / "q.parquet")
 
 
 def test_replay_plan_spreads_over_classes(protocols: list[Path], tmp_path: Path) -> None:
