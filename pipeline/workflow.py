@@ -152,15 +152,15 @@ class Workflow:
             return evals
         steps = range(1, self.last_step + 1)
         tables = [self.paths.fourier("metrics.json"), self.paths.manifest("base")]
+        # Similarities and rules are compared where the report knows the truth.
+        compared = ("noun_comparison",) if self.mini_web else ()
         for step in steps:
-            tables += [
-                self.paths.selection(step, n) for n in ("noun_filter", "noun_comparison", "fourier", "new_classes")
-            ]
+            names = ("noun_filter", "fourier", "new_classes", *compared)
+            tables += [self.paths.selection(step, name) for name in names]
             tables.append(self.paths.manifest(f"step{step}"))
             if any(run.replay for run in self.runs.values()):
-                tables += [
-                    self.paths.selection(step, n) for n in ("noun_filter_replay", "noun_comparison_replay", "replay")
-                ]
+                names = ("noun_filter_replay", "replay", *(f"{name}_replay" for name in compared))
+                tables += [self.paths.selection(step, name) for name in names]
                 tables.append(self.paths.manifest(f"replay{step}"))
         return evals + tables
 

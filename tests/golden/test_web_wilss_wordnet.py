@@ -1,9 +1,14 @@
-"""Check W39 of web_wilss.md: WordNet scores of 6.3, from the shipped table."""
+"""Checks W38 and W39 of web_wilss.md: WordNet scores of 6.3 from the shipped table, and the released filter."""
 
 import math
+import os
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from pipeline.captioning.authors import ClassNames, folder_files, read_nouns
+from pipeline.captioning.released import filter_replay_folder
 from pipeline.captioning.wordnet import WordNetSimilarity
 
 RELEASED = {
@@ -50,3 +55,31 @@ def test_W39_class_pairs_above_the_threshold() -> None:
     released, identity = WordNetSimilarity(False), WordNetSimilarity(True)
     assert sum(released.score(*pair) > 0.6 for pair in upper) == 106
     assert sum(round(identity.score(*pair), 3) >= 0.6 for pair in upper) == 5
+
+
+def test_W39_first_picks_of_the_first_source(tmp_path: Path) -> None:
+    """The first lines of 2007_000032.txt (2.10) and its classes give the picks of 6.4: `row` passes for person."""
+    (tmp_path / "nn").mkdir()
+    lines = "00001.jpg jetliner top grass field \n00002.jpg row blue stripe \n00003.jpg plane sky sunset \n"
+    (tmp_path / "nn" / "2007_000032.txt").write_text(lines)
+    classes = ClassNames((("2007_000032", ("airplane", "person")),))
+    filter_replay_folder(tmp_path / "nn", classes, tmp_path / "out")
+    assert (tmp_path / "out" / "2007_000032.txt").read_text().split() == ["00001.jpg", "00002.jpg"]
+
+
+AUTHORS = Path(os.environ.get("WEB_WILSS_CAPTIONS", "absent"))
+"""The authors' captions/ folder, unpacked; it is not in this repository."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not AUTHORS.is_dir(), reason="set WEB_WILSS_CAPTIONS to the authors' captions folder")
+def test_W38_W39_counts_of_the_authors_folder(tmp_path: Path) -> None:
+    nouns, classes = AUTHORS / "web_data_cap_file_NN", ClassNames.read(AUTHORS / "pascal_classes.txt")
+    rows = [found for file in folder_files(nouns) for _, found in read_nouns(file)]
+    assert (len(folder_files(nouns)), len(rows), sum(not found for found in rows)) == (10582, 184968, 674)
+    assert Counter(word for found in rows for word in found).most_common(1) == [("man", 22161)]
+    assert classes.exchanged
+    for names, counts in ((classes, (9265, 697, 620)), (classes.corrected(), (9742, 526, 314))):
+        outcome = filter_replay_folder(nouns, names, tmp_path / str(counts[0]))
+        assert tuple(outcome.accepted[k] for k in (2, 1, 0)) == counts
+        assert outcome.images == 2 * counts[0] + counts[1]
