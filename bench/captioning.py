@@ -3,7 +3,8 @@
 python -m bench.captioning --images 400 [--model FOLDER] [--batch 32] [--device cpu]
 
 Same model, same decoding, same images (drawn here, of VOC's sizes, as JPEG files); captions must be equal. The other
-loop opens an image, prepares it, generates, strips and appends a line to a file, then takes the next one.
+loop opens an image, prepares it, generates, strips and appends a line to a file, then takes the next one. The two take
+turns, and the fastest turn of each counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,7 @@ def main() -> None:
     """Print both rates and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--repeats", type=int, default=3, help="alternating turns of each; the fastest counts")
     parser.add_argument("--model", default="pipeline/miniweb/captioner")
     parser.add_argument("--prompt", default="")
     parser.add_argument("--batch", type=int, default=32)
@@ -65,15 +68,17 @@ def main() -> None:
         folder = Path(scratch)
         sources = draw(folder, arguments.images, arguments.scale)
         captioner.caption([open_image(source.uri) for source in sources[:2]])
-        figures = {}
-        for name in ("one image at a time", "ours"):
+        figures = {"one image at a time": (inf, inf), "ours": (inf, inf)}
+        for turn in range(2 * arguments.repeats):
+            name = list(figures)[turn % 2]
             wall, cpu = time.monotonic(), time.process_time()
             if name == "ours":
-                caption(sources, settings, folder / "c.parquet", captioner)
-                ours = [row["caption"] for row in read_table(folder / "c.parquet", CAPTIONS)]
+                caption(sources, settings, folder / f"{turn}.parquet", captioner)
+                ours = [row["caption"] for row in read_table(folder / f"{turn}.parquet", CAPTIONS)]
             else:
-                theirs = one_by_one(captioner, sources, folder / "captions.txt")
-            figures[name] = (time.monotonic() - wall, time.process_time() - cpu)
+                theirs = one_by_one(captioner, sources, folder / f"{turn}.txt")
+            spent = (time.monotonic() - wall, time.process_time() - cpu)
+            figures[name] = (min(figures[name][0], spent[0]), min(figures[name][1], spent[1]))
     for name, (wall, cpu) in figures.items():
         print(f"{name:20s} {len(sources) / wall:8.1f} images/s  {1000 * cpu / len(sources):8.1f} CPU ms/image")
     (slow, slow_cpu), (fast, fast_cpu) = figures.values()

@@ -161,7 +161,16 @@ def bench_rows(rows: int, similarities: list[str]) -> None:
             folder.mkdir()
             write_tables(folder, count)
             for similarity in similarities:
-                command = [sys.executable, __file__, "run", "--folder", str(folder), "--rows", str(count)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "bench.noun_filter",
+                    "run",
+                    "--folder",
+                    str(folder),
+                    "--rows",
+                    str(count),
+                ]
                 subprocess.run([*command, "--similarity", similarity], check=True, stderr=subprocess.DEVNULL)
 
 

@@ -224,11 +224,13 @@ class Workflow:
         evals = [f"{folder}/{name}" for folder in self.folders() for name in ("eval.json", "log.csv", "cost.json")]
         if not self.manifests():
             return evals
+        # Similarities and rules are compared where the report knows the truth.
+        compared = ["noun_comparison"] if self.mini_web else []
         tables = [self.paths.fourier("metrics.json"), *self.manifests()]
         for step in range(1, self.last_step + 1):
-            names = ["noun_filter", "noun_comparison", "fourier", "new_classes"]
+            names = ["noun_filter", "fourier", "new_classes", *compared]
             if self.replay:
-                names += ["noun_filter_replay", "noun_comparison_replay", "replay"]
+                names += ["noun_filter_replay", "replay", *(f"{name}_replay" for name in compared)]
             tables += [self.paths.selection(step, name) for name in names]
         return evals + tables
 
