@@ -55,7 +55,7 @@ MATRIX: dict[str, tuple[Answer | None, str]] = {
     "never-ending body": (ENDLESS, "timeout"),
     "never-ending headers": (say(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", pause=0.05, forever=True), "timeout"),
     "no answer": (say(), "timeout"),
-    "slow body": (say(reply(GOOD)[:300], reply(GOOD)[300:], pause=1.2), "timeout"),
+    "slow body": (say(reply(GOOD)[:300], reply(GOOD)[300:], pause=8.0), "timeout"),
     "fast endless body": (say(reply(Transfer_Encoding="chunked"), b"2000\r\n" + b"x" * 8192 + b"\r\n", forever=True),
                           "too_large"),
     "declared too large": (body(b"x", Content_Length="99999999"), "too_large"),
@@ -142,6 +142,7 @@ def test_the_matrix_is_large_and_covers_every_reason() -> None:
     assert set(REFUSED) | set(FAILED) <= reasons | elsewhere
 
 
+@pytest.mark.slow
 def test_every_fault_ends_in_its_reason_and_the_crawl_goes_on(
     raw_server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +179,7 @@ def quoted(name: str) -> str:
 
 def crawl(folder: Path) -> list[dict[str, Any]]:
     settings = CrawlIngest(
-        source="url_list", path=str(folder / "list.parquet"), timeout=1.0, retries=1, max_bytes=300_000, shards=1,
+        source="url_list", path=str(folder / "list.parquet"), timeout=6.0, retries=1, max_bytes=300_000, shards=1,
         connections_per_host=CONNECTIONS, connections=24, user_agent="web-continual-segmentation/0.1 (me@example.com)",
     )  # fmt: skip
     write_table(folder / "q.parquet", [query("cat")], QUERIES)
