@@ -60,8 +60,13 @@ class Pace:
             with _moment(self._file) as moment:
                 wait = moment.value - self._slack - moment.now
                 moment.value = max(moment.value, moment.now) + self._gap
-            if wait > 0:
-                await asyncio.sleep(wait)
+            if wait <= 0:
+                return
+            await asyncio.sleep(wait)
+            if not self._slack:
+                # Woken late: without a burst the gap counts from now, not from when the turn should have been.
+                with _moment(self._file) as moment:
+                    moment.value = max(moment.value, moment.now + self._gap)
 
     def rest(self, seconds: float) -> None:
         """Let no crawl on this machine begin a request for so long."""

@@ -19,7 +19,7 @@ from tests.crawl_ingest.asking import query, search
 from tests.crawl_ingest.server import Answer, RawServer, reply, say
 
 HOST = "flickr.test/services/rest/"
-SETTINGS = CrawlIngest(source="flickr", api=f"http://{HOST}", page_size=3, timeout=2.0, retries=1)
+SETTINGS = CrawlIngest(source="flickr", api=f"http://{HOST}", page_size=3, timeout=20.0, retries=1)
 SECRET = "c0ffee5ecret5ecret5ecretc0ffee"
 LICENCES = [
     ("0", "All Rights Reserved", ""), ("1", "CC BY-NC-SA 2.0", "https://creativecommons.org/licenses/by-nc-sa/2.0/"),

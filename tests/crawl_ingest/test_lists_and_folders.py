@@ -32,7 +32,7 @@ ANSWERS = [0, 1, 6, 7]
 
 def listed(path: Path, **more: Any) -> CrawlIngest:
     agent = "ourbot/1.0 (me@example.com)"
-    return CrawlIngest(source="url_list", path=str(path), user_agent=agent, timeout=2.0, retries=0, shards=1, **more)
+    return CrawlIngest(source="url_list", path=str(path), user_agent=agent, timeout=20.0, retries=0, shards=1, **more)
 
 
 def jpeg(colour: int) -> bytes:
