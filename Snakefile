@@ -54,4 +54,4 @@ if work.companion:
         config:
             work.companion
 
-    use rule * from companion exclude all, minivoc, prepare, detect_saliency as companion_*
+    use rule * from companion exclude all, isolated_environment, minivoc, prepare, detect_saliency as companion_*

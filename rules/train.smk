@@ -17,6 +17,7 @@ rule train_base:
         version=work.version("train"),
         folder=lambda w: paths.base(w.recipe, w.seed, ""),
     threads: work.config.train.threads
+    priority: 5
     log:
         f"logs/{paths.base('{recipe}', '{seed}', 'train.log')}",
     shell:
