@@ -113,7 +113,8 @@ def main() -> None:
         rank = distributed.rank()
         found: dict[str, Any] = {}
         for name, job in jobs.items():
-            out = Path(job["out"]) / (f"process{rank}" if "sigterm" not in job else "both")
+            own = "both" if "sigterm" in job else f"process{rank}"  # an interrupted step goes on from shared files
+            out = Path(job["out"]) / f"of{distributed.size()}" / own
             out.mkdir(parents=True, exist_ok=True)
             found[name] = run(job, out)
         if distributed.size() > 1:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from safetensors.torch import load_file
 
 from pipeline.pseudolabel import write_train_list
 from pipeline.train import engine
-from pipeline.train.launch import launch
 from pipeline.train.methods import get, names
 from pipeline.train.preemption import PreemptedError
 from pipeline.train.sampler import InterleaveSampler, share
@@ -182,7 +182,7 @@ def test_one_process_writes(joint: Any) -> None:
     for name in jobs:
         if name != "cut":
             assert "model.safetensors" in found["2"][0][name]["files"] and found["2"][1][name]["files"] == []
-    cost = json.loads((Path(jobs["ft"]["out"]) / "process0" / "cost.json").read_text())
+    cost = json.loads((Path(jobs["ft"]["out"]) / "of2" / "process0" / "cost.json").read_text())
     assert cost["processes"] == 2 and cost["items"] == 4 * ITERATIONS
 
 
@@ -218,55 +218,68 @@ def command(bench: Bench, listed: Path, out: Path, **changes: Any) -> list[str]:
     return ["--processes", "2", "base", "--recipe", "ce", "--seed", "0", *files, "--settings", settings]
 
 
-def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "pipeline.train", *arguments], cwd=ROOT, stderr=file, env=environment()
-        )
+Job = subprocess.Popen[bytes]
 
 
-def member(job: subprocess.Popen[bytes], rank: int) -> psutil.Process:
+@pytest.fixture
+def start() -> Iterator[Callable[[list[str], Path], Job]]:
+    """Start a training command with its messages in a file; whatever still runs afterwards is ended."""
+    jobs: list[Job] = []
+
+    def started(arguments: list[str], log: Path) -> Job:
+        line = [sys.executable, "-m", "pipeline.train", *arguments]
+        with log.open("wb") as file:
+            jobs.append(subprocess.Popen(line, cwd=ROOT, stderr=file, env=environment()))
+        return jobs[-1]
+
+    yield started
+    for job in jobs:
+        if job.poll() is None:
+            for process in [*psutil.Process(job.pid).children(recursive=True), job]:
+                process.kill()
+
+
+def member(job: Job, rank: int) -> psutil.Process:
     for child in psutil.Process(job.pid).children(recursive=True):
         if child.environ().get("RANK") == str(rank):
             return child
     raise AssertionError("the job has no such process")
 
 
-def wait_for_state(job: subprocess.Popen[bytes], folder: Path) -> None:
-    while job.poll() is None and not list((folder / ".resume").glob("[0-9]*/facts.json")):
+def wait_for(job: Job, folder: Path, pattern: str) -> None:
+    while job.poll() is None and not list(folder.glob(pattern)):
         time.sleep(0.01)
-    assert job.poll() is None, "the job ended before its first state"
+    assert job.poll() is None, f"the job ended before there was {pattern}"
 
 
 @pytest.mark.slow
-def test_killed_and_preempted_jobs_end_as_if_nothing_had_happened(bench: Bench, tmp_path: Path) -> None:
-    listed = tmp_path / "list.parquet"
+def test_killed_and_preempted_jobs_end_as_if_nothing_had_happened(bench: Bench, tmp_path: Path, start: Any) -> None:
+    listed, states = tmp_path / "list.parquet", ".resume/[0-9]*/facts.json"
     write_train_list(bench.protocols[0], listed)
-    assert launch(2, command(bench, listed, tmp_path / "whole")) == 0
+    assert start(command(bench, listed, tmp_path / "whole"), tmp_path / "whole.log").wait(timeout=400) == 0
+    whole = load_file(tmp_path / "whole" / "model.safetensors")
     for name, code, word in (("killed", 137, "process 1 of 2 was ended by SIGKILL"), ("preempted", 75, "SIGTERM")):
         out, log = tmp_path / name, tmp_path / f"{name}.log"
         job = start(command(bench, listed, out), log)
-        wait_for_state(job, out)
-        if name == "killed":
-            member(job, 1).kill()
-        else:
-            job.send_signal(signal.SIGTERM)
-        assert job.wait(timeout=120) == code, log.read_text()
+        wait_for(job, out, "config.yaml")
+        second = member(job, 1)
+        wait_for(job, out, states)
+        _ = second.kill() if name == "killed" else job.send_signal(signal.SIGTERM)
+        assert job.wait(timeout=400) == code, log.read_text()
         assert word in log.read_text() and not (out / "model.safetensors").exists()
-        assert list((out / ".resume").glob("[0-9]*/facts.json"))
-        again = start(command(bench, listed, out), log)
-        assert again.wait(timeout=120) == 0, log.read_text()
+        assert list(out.glob(states))
+        assert start(command(bench, listed, out), log).wait(timeout=400) == 0, log.read_text()
         assert "continuing at iteration" in log.read_text()
-        whole, got = (load_file(folder / "model.safetensors") for folder in (tmp_path / "whole", out))
+        got = load_file(out / "model.safetensors")
         assert whole.keys() == got.keys() and all(torch.equal(whole[key], got[key]) for key in whole)
         assert not (out / ".resume").exists()
 
 
 @pytest.mark.slow
-def test_a_batch_that_does_not_divide_is_one_clear_line(bench: Bench, tmp_path: Path) -> None:
+def test_a_batch_that_does_not_divide_is_one_clear_line(bench: Bench, tmp_path: Path, start: Any) -> None:
     listed, log = tmp_path / "list.parquet", tmp_path / "log"
     write_train_list(bench.protocols[0], listed)
-    assert start(command(bench, listed, tmp_path / "out", batch_size=5), log).wait(timeout=120) == 2
+    assert start(command(bench, listed, tmp_path / "out", batch_size=5), log).wait(timeout=400) == 2
     assert "error: batch_size 5 does not divide among 2 processes" in log.read_text()
     assert "Traceback" not in log.read_text()
 
