@@ -4,11 +4,13 @@
 out, and optionally `sigterm`, [process, iteration] at which that process gets the signal and the step is run again.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from pipeline.config import parse_config
 from pipeline.train import distributed, engine
 from pipeline.train.assemble import Previous, assemble_base, assemble_step
+from pipeline.train.methods import Batch
 from pipeline.train.models.network import Features
 from pipeline.train.models.registry import Parts, register
 from pipeline.train.models.shared_norm import SharedBatchNorm, check_shared, share_statistics
@@ -106,8 +109,21 @@ class _Foreign(nn.BatchNorm2d):
     """Stands for a norm of another library."""
 
 
+def in_float64() -> None:
+    """Train in double precision, so that what rounding makes of two orders of summation does not hide an error."""
+    torch.set_default_dtype(torch.float64)
+    real = engine._on
+
+    def widened(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+        for batch in real(batches, device):
+            yield dataclasses.replace(batch, images=batch.images.double())
+
+    engine._on = widened
+
+
 def main() -> None:
     torch.set_num_threads(1)
+    in_float64()
     jobs, results = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     with distributed.process_group():
         rank = distributed.rank()

@@ -15,7 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.train import distributed
 from pipeline.train.models.norm import apply_norm
-from pipeline.train.precision import widened
 
 
 class _Sum(torch.autograd.Function):
@@ -37,23 +36,27 @@ class SharedBatchNorm(nn.BatchNorm2d):
         """Return the normalised x (B, C, H, W) in its own type."""
         if not self.training or distributed.size() == 1:
             return super().forward(x)
-        wide = widened(x)
-        count = wide.new_tensor([x.numel() // x.shape[1]])
-        sums: Tensor = _Sum.apply(torch.cat([wide.sum(dim=(0, 2, 3)), count]))
-        mean, n = sums[:-1] / sums[-1], sums[-1].detach()
-        centred = wide - mean[:, None, None]
-        squares: Tensor = _Sum.apply(centred.square().sum(dim=(0, 2, 3)))
-        variance = squares / n
+        # In float64 the mean of squares will do, so that one reduction carries both moments.
+        wide = x.double()
+        moments = [
+            wide.sum(dim=(0, 2, 3)),
+            wide.square().sum(dim=(0, 2, 3)),
+            wide.new_tensor([x.numel() // x.shape[1]]),
+        ]
+        sums: Tensor = _Sum.apply(torch.cat(moments))
+        n = sums[-1].detach()
+        mean, square = (sums[:-1] / n).chunk(2)
+        variance = square - mean.square()
         self._remember(mean.detach(), variance.detach() * n / (n - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return ((wide - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         assert self.num_batches_tracked is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
+        self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+        self.running_var.lerp_(variance.to(self.running_var), self.momentum)
         self.num_batches_tracked.add_(1)
 
 
