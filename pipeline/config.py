@@ -278,6 +278,7 @@ class Train(Section):
     pretrained: str = ""
     pretrained_sha256: str = ""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+    processes: int = Field(1, ge=1)
     threads: int = Field(2, ge=1)
     workers: int = Field(0, ge=0)
     base: Phase = Phase(epochs=30, batch_size=24, lr=0.05, iterations=800)

@@ -92,7 +92,7 @@ class Workflow:
         """Return the training settings of a run: engine, data geometry and this method's settings alone."""
         chosen = self.runs[run]
         merged = {**self.config.methods.get(chosen.method, {}), **chosen.settings}
-        known = json.loads(self.settings("train", "datasets"))
+        known = self._training_settings()
         del known["train"]["base"]
         known["methods"] = {chosen.method: merged}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
@@ -208,9 +208,19 @@ class Workflow:
 
     def base_settings(self) -> str:
         """Return the training settings of base steps."""
-        known = json.loads(self.settings("train", "datasets"))
+        known = self._training_settings()
         del known["train"]["step"]
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
+
+    def _training_settings(self) -> dict[str, Any]:
+        # In how many processes a step is trained changes its result by rounding alone: no reason to train it again.
+        known: dict[str, Any] = json.loads(self.settings("train", "datasets"))
+        known["train"].pop("processes", None)
+        return known
+
+    def training_threads(self) -> int:
+        """Return the threads of a training job, all its processes together."""
+        return self.config.train.processes * self.config.train.threads
 
     def report_inputs(self) -> list[str]:
         """Return everything the report reads."""

@@ -178,11 +178,16 @@ class Method:
         return {"ce": cross_entropy(logits, forward.batch.masks)}
 
     def observe(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
-        """See the gradients of the losses, before the penalty's (importance statistics)."""
+        """See the gradients of the losses, mean over processes, before the penalty's (importance statistics)."""
 
     def penalty(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Tensor | None:
         """Return a weighted penalty on the parameters, or None."""
         return None
+
+    @property
+    def differs_by_process(self) -> bool:
+        """Return whether `state()` is another one in each process of a job."""
+        return False
 
     def state(self) -> dict[str, Tensor]:
         """Return what a resumed step and the next step need, beside weights."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.train import distributed
 from pipeline.train.initialise import balanced
 from pipeline.train.losses import cross_entropy, local_pod
 from pipeline.train.methods import Batch, Forward, Method, StepInfo, check_choice, register
@@ -62,11 +63,10 @@ class PseudoLabelMethod(Method):
         histogram = UncertaintyHistogram(self.info.n_old, self.info.n_total, self.settings.entropy)
         for batch in batches:
             histogram.update(upsample(teacher(batch.images).logits, batch.masks.shape[-2:]), batch.masks)
-        if self.settings.sync_thresholds and torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(histogram.counts)
+        counts = distributed.total(histogram.counts) if self.settings.sync_thresholds else histogram.counts
         infinite = None if math.isinf(self.settings.median_inf) else self.settings.median_inf
         self.thresholds = entropy_thresholds(
-            histogram.counts, self.info.n_total, self.settings.median, infinite, self.settings.threshold
+            counts, self.info.n_total, self.settings.median, infinite, self.settings.threshold
         )
 
     def targets(self, forward: Forward) -> tuple[Tensor, Tensor]:
@@ -82,6 +82,11 @@ class PseudoLabelMethod(Method):
         if not self.settings.adaptive:
             return pseudo, torch.ones(len(masks), 1, 1, device=masks.device)
         return pseudo, adaptive_factor(masks, pseudo, self.info.n_old, floor=self.settings.nu_min)[:, None, None]
+
+    @property
+    def differs_by_process(self) -> bool:
+        """Return whether every process has thresholds of its own."""
+        return not self.settings.sync_thresholds
 
     def state(self) -> dict[str, Tensor]:
         """Return the thresholds; a resumed step continues with them."""
