@@ -47,8 +47,10 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
 
 def _report(failures: dict[int, Any], processes: int) -> int:
-    # The process that ended first is to blame; one that ended with LOST_CODE says itself that it is not.
-    order = {rank: (failure.exitcode == LOST_CODE, failure.timestamp, rank) for rank, failure in failures.items()}
+    # The process that ended first is to blame. One with LOST_CODE says itself that it is not, and SIGTERM is what
+    # torchrun sends to the others, which may be noticed before the death that caused it.
+    innocent = (LOST_CODE, -signal.SIGTERM)
+    order = {rank: (failure.exitcode in innocent, failure.timestamp, rank) for rank, failure in failures.items()}
     rank = min(order, key=order.__getitem__)
     first = failures[rank]
     code = int(first.exitcode)

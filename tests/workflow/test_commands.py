@@ -60,7 +60,7 @@ def test_data_and_crawl_commands(hand: Hand) -> None:
     assert (hand.out / "p.json").read_text() == Path(PROTOCOLS[1]).read_text()
     hand("miniweb", "minivoc")
     hand("miniweb", "site", "--root", hand.out / "site", "--protocol", *PROTOCOLS)
-    hand.same_table("site/truth.parquet", "data/miniweb/truth.parquet")
+    hand.same_table("site/truth.parquet", "data/miniweb/mini/truth.parquet")
     queries = f"{WEB}/queries/replay1.parquet"
     captions = f"{WEB}/captions/tiny/dataset.parquet"
     hand("crawl_ingest", "plan", "--plan", "replay1", "--protocol", PROTOCOLS[0], "--captions", captions, "--out",
