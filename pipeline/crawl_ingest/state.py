@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from pipeline.crawl_ingest.spool import SUFFIX, Handles, Place, Segment, unused
 
 PASSING = frozenset({"told_to_wait"})
 """Reasons that are no fact about the address: a rerun asks again."""
+PATIENCE = 60.0
+"""Seconds to wait for another shard's turn at the database."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS items (url TEXT, policy TEXT, outcome TEXT, PRIMARY KEY (url, policy));
 CREATE TABLE IF NOT EXISTS found (key TEXT, rank INTEGER, url TEXT, candidate TEXT, PRIMARY KEY (key, rank))
@@ -28,6 +31,19 @@ CREATE TABLE IF NOT EXISTS stored (image_id TEXT PRIMARY KEY, file TEXT, positio
 CREATE INDEX IF NOT EXISTS stored_file ON stored (file);
 CREATE TEMP TABLE todo (position INTEGER PRIMARY KEY, url TEXT UNIQUE, candidate TEXT);
 """
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    # Unlike every other statement the switch does not wait for the time-out: shards that start together collide.
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 @dataclass(frozen=True)
@@ -55,8 +71,8 @@ class PoolState:
         self._passing: dict[str, Outcome] = {}
         self._segment: Segment | None = None
         self._handles = Handles()
-        self._db = sqlite3.connect(folder / "state.sqlite", timeout=60, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db = sqlite3.connect(folder / "state.sqlite", timeout=PATIENCE, isolation_level=None)
+        _write_ahead(self._db)
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("PRAGMA temp_store=FILE")
         self._db.executescript(_TABLES)
