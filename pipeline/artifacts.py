@@ -6,6 +6,7 @@ either the old artifact or none. A reader checks the schema and fails with one c
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -170,6 +171,12 @@ class Layout:
     def report(self) -> str:
         """The page."""
         return f"{self.results}/report/index.html"
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the sha256 of a file in hexadecimal, read in pieces. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.artifacts import file_sha256
 from pipeline.cli import run_cli
 from pipeline.config import nearest
 
@@ -67,8 +68,7 @@ def check_weights(path: Path, lock: Path = LOCK) -> str:
     size = path.stat().st_size / _MIB
     if entry.megabytes and abs(size - entry.megabytes) > 0.01:
         raise WeightsError(f"{path} has {size:.3f} MiB, expected {entry.megabytes}; download it from {entry.page}")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(path)
     expected = entry.sha256 or entry.sha256_prefix
     if not found.startswith(expected):
         raise WeightsError(f"{path} has SHA-256 {found}, expected {expected}; download it from {entry.page}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from pipeline import __version__
-from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, read_json, read_table, write_text
+from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, file_sha256, read_json, read_table, write_text
 from pipeline.config import Config, Phase
 from pipeline.train import STAGE_VERSION, distributed, resume
 from pipeline.train.data import BatchSource
@@ -79,7 +78,7 @@ def assemble_step(
     if previous.state is not None:
         method.load_state(load_file(previous.state), resumed=False)
     inputs = {
-        "previous": _sha256(previous.model),
+        "previous": file_sha256(previous.model),
         "method": method_name,
         "settings": dataclasses.asdict(settings),
     }
@@ -128,7 +127,7 @@ def _step(
         "phase": phase.model_dump(),
         "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every", "processes"}),
         "datasets": config.datasets.model_dump(),
-        "list": _sha256(list_path),
+        "list": file_sha256(list_path),
         "version": STAGE_VERSION,
     }
     if distributed.is_main():
@@ -157,7 +156,3 @@ def _info(protocol: dict[str, Any], phase: Phase, seed: int, backbone: str) -> S
     step = protocol["step"]
     sizes = tuple(len(classes) for classes in protocol["classes_per_step"][: step + 1])
     return StepInfo(protocol["dataset"], protocol["task"], step, sizes, phase.epochs, seed, backbone)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.artifacts import file_sha256
 from pipeline.config import Captioner as Settings
 
 _CODE = {".py", ".pyc", ".so"}
@@ -15,8 +16,7 @@ def digest(paths: Iterable[Path]) -> str:
     """Return the sha256 of files' names and contents, in name order."""
     total = hashlib.sha256()
     for path in sorted(paths):
-        with path.open("rb") as file:
-            total.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        total.update(f"{path.name}\0{file_sha256(path)}\n".encode())
     return total.hexdigest()
 
 

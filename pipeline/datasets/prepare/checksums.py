@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline.artifacts import write_text
+from pipeline.artifacts import file_sha256, write_text
 from pipeline.datasets import DatasetError
 from pipeline.datasets.prepare.inspection import Report
 from pipeline.progress import Progress
@@ -23,7 +22,7 @@ def check_checksums(root: Path, files: Sequence[Path], report: Report) -> None:
     progress = Progress("sha256", len(files), unit="files")
     found: dict[str, str] = {}
     with ThreadPoolExecutor(_THREADS) as pool:
-        for name, digest in zip(names, pool.map(sha256, files), strict=True):
+        for name, digest in zip(names, pool.map(file_sha256, files), strict=True):
             found[name] = digest
             progress.update()
     if not path.exists():
@@ -37,12 +36,6 @@ def check_checksums(root: Path, files: Sequence[Path], report: Report) -> None:
     report.problems += [f"{root / name} is in {FILE} and not in the data set" for name in gone]
     new = [name for name in found if name not in known]
     report.say(f"{FILE}: {len(found) - len(changed) - len(new)} files as recorded, {len(new)} not recorded")
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> dict[str, str]:
