@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.artifacts import MANIFEST, NOUN_COMPARISON, iter_table, read_json, table_writer
-from pipeline.captioning.noun_filter import Judge, Role
+from pipeline.artifacts import NOUN_COMPARISON, read_json, table_writer
+from pipeline.captioning.noun_filter import Judge, Role, kept_rows
 from pipeline.captioning.texts import Texts
 from pipeline.config import NounFilter
 
 SIMILARITIES = ("embedding", "wordnet", "wordnet_hypernyms")
 RULES = {"new": ("classes",), "replay": ("paper", "classes", "released")}
-_READ = ["image_id", "query_id", "status", "class_ids", "source_image_id"]
 
 
 def compare(
@@ -31,19 +30,17 @@ def compare(
             for rule in RULES[role]:
                 chosen = settings.model_copy(update={"similarity": similarity, "replay_rule": rule})
                 judge = Judge(role, facts, texts, chosen, source, vocabulary)
-                for part in iter_table(manifest, MANIFEST, _READ):
-                    kept = [i for i, status in enumerate(part["status"]) if status == "kept"]
-                    if not kept:
+                for _, rows in kept_rows(manifest):
+                    if not rows["image_id"]:
                         continue
-                    rows = {name: [values[i] for i in kept] for name, values in part.items()}
                     found = judge.columns(rows)
                     write(
                         {
                             "image_id": rows["image_id"],
                             "class_ids": rows["class_ids"],
                             "role": found["role"],
-                            "similarity": [similarity] * len(kept),
-                            "rule": [rule] * len(kept),
+                            "similarity": [similarity] * len(rows["image_id"]),
+                            "rule": [rule] * len(rows["image_id"]),
                             "score": found["score"],
                             "kept": found["kept"],
                         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,12 +49,18 @@ def filter_nouns(
     progress: Progress | None = None
     about = {**settings.model_dump(), "vocabulary": vocabulary}
     with table_writer(out, NOUN_FILTER, provenance=about) as write:
-        for part in iter_table(manifest, MANIFEST, _READ):
+        for read, rows in kept_rows(manifest):
             progress = progress or Progress(f"noun filter, {role}", count_rows(manifest), "rows")
-            kept = [i for i, status in enumerate(part["status"]) if status == "kept"]
-            if kept:
-                write(judge.columns({name: [values[i] for i in kept] for name, values in part.items()}))
-            progress.update(len(part["status"]))
+            if rows["image_id"]:
+                write(judge.columns(rows))
+            progress.update(read)
+
+
+def kept_rows(manifest: Path) -> Iterator[tuple[int, Columns]]:
+    """Yield, part by part of a manifest, how many rows were read and the columns of those that were kept."""
+    for part in iter_table(manifest, MANIFEST, _READ):
+        kept = [i for i, status in enumerate(part["status"]) if status == "kept"]
+        yield len(part["status"]), {name: [values[i] for i in kept] for name, values in part.items()}
 
 
 class Judge:
