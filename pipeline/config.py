@@ -331,6 +331,10 @@ class Config(Section):
     eval: Eval = Eval()
     published: tuple[Published, ...] = ()
 
+    def method_values(self, run: Run) -> dict[str, Any]:
+        """Return what the configuration sets for a run's method: its section, and the run's own over it."""
+        return {**self.methods.get(run.method, {}), **run.settings}
+
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with `over` laid on it, mappings merged key by key, everything else replaced."""

@@ -11,7 +11,7 @@ from pipeline.artifacts import Layout
 from pipeline.config import Config, ConfigError, Run, parse_config, read_yaml, settings_json
 from pipeline.datasets.tasks import canonical_task, classes_per_step
 from pipeline.train.methods import Heads, get, settings_of
-from pipeline.train.recipes import base_recipe, get_recipe
+from pipeline.train.recipes import base_recipes, get_recipe
 
 ISOLATED_ENVIRONMENT = ".venv-openflamingo3b"
 """Virtual environment of a captioner whose library versions exclude ours."""
@@ -27,6 +27,7 @@ class Workflow:
         self.runs = {run.name: run for run in self.config.experiment.runs}
         self.last_step = len(classes_per_step(self.config.datasets.key, self.config.datasets.task)) - 1
         self._check()
+        self._recipes = base_recipes(self.config)
 
     def _companion(self) -> dict[str, Any]:
         """Return the raw configuration of the companion experiment, {} if there is none."""
@@ -63,7 +64,7 @@ class Workflow:
 
     def method_settings(self, run: Run) -> Any:
         """Return the settings dataclass of a run."""
-        return self._settings_of(run.method, {**self.config.methods.get(run.method, {}), **run.settings})
+        return self._settings_of(run.method, self.config.method_values(run))
 
     def _settings_of(self, method: str, values: Mapping[str, Any]) -> Any:
         data = self.config.datasets
@@ -91,19 +92,17 @@ class Workflow:
     def run_settings(self, run: str) -> str:
         """Return the training settings of a run: engine, data geometry and this method's settings alone."""
         chosen = self.runs[run]
-        merged = {**self.config.methods.get(chosen.method, {}), **chosen.settings}
         known = self._training_settings()
         del known["train"]["base"]
-        known["methods"] = {chosen.method: merged}
+        known["methods"] = {chosen.method: self.config.method_values(chosen)}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     def eval_settings(self, run: str) -> str:
         """Return the settings of evaluation, with this method's, which may say how logits are decoded."""
         chosen = self.runs[run]
         known = json.loads(self.settings("eval", "datasets"))
-        merged = {**self.config.methods.get(chosen.method, {}), **chosen.settings}
-        if merged:
-            known["methods"] = {chosen.method: merged}
+        if values := self.config.method_values(chosen):
+            known["methods"] = {chosen.method: values}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     # The graph.
@@ -152,7 +151,7 @@ class Workflow:
 
     def recipe(self, run: str) -> str:
         """Return the base recipe of a run's method."""
-        return base_recipe(self.config, self.runs[run])
+        return self._recipes[run]
 
     def saliency(self, run: str = "", recipe: str = "") -> list[str]:
         """Return the index of the saliency maps if a run or a base recipe trains with them."""
@@ -161,13 +160,9 @@ class Workflow:
         wanted = cls.wants_saliency(settings, self.config.datasets.name)
         return [self.paths.saliency("index.parquet")] if wanted else []
 
-    def image_settings(self) -> str:
-        """Return where the data set is, for stages whose results depend on its images alone."""
-        return self.settings("datasets.name", "datasets.root")
-
     def recipes(self) -> list[str]:
         """Return the base recipes that the experiment needs."""
-        return sorted({self.recipe(run) for run in self.runs})
+        return sorted(set(self._recipes.values()))
 
     def previous(self, run: str, seed: str, step: str, name: str) -> str:
         """Return a file of the step before: the shared base for step 1, else the run's own."""

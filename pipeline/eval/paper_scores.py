@@ -67,9 +67,9 @@ def _file(config: Config, run: Run, seed: int, step: int) -> Path:
     paths = Layout.of(config)
     if step:
         return Path(paths.step(run.name, seed, step, "confusion.npy"))
-    from pipeline.train.recipes import base_recipe
+    from pipeline.train.recipes import base_recipes
 
-    return Path(paths.base(base_recipe(config, run), seed, "confusion.npy"))
+    return Path(paths.base(base_recipes(config)[run.name], seed, "confusion.npy"))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -17,7 +17,7 @@ from pipeline.datasets import reference
 from pipeline.datasets.tasks import canonical_task, classes_per_step
 from pipeline.train.methods import get, settings_of
 from pipeline.train.models import SegmentationModel, build_model
-from pipeline.train.recipes import base_recipe
+from pipeline.train.recipes import base_recipes
 from pipeline.train.resize import upsample
 
 _GIB = 2**30
@@ -102,9 +102,9 @@ def cost_lines(config: Config, tflops: float) -> list[str]:
     )
     lines = [f"{config.train.backbone}, crops of {config.datasets.train_size}, {config.train.precision}", head]
     total: float | None = 0.0
-    bases: set[str] = set()
+    recipes, bases = base_recipes(config), set[str]()
     for run in config.experiment.runs:
-        recipe = base_recipe(config, run)
+        recipe = recipes[run.name]
         for cost in step_costs(config, run)[recipe in bases :]:
             batch = (config.train.step if cost.step else config.train.base).batch_size
             hours = cost.hours(batch, tflops)

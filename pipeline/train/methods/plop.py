@@ -69,16 +69,17 @@ class PseudoLabelMethod(Method):
             counts, self.info.n_total, self.settings.median, infinite, self.settings.threshold
         )
 
-    def targets(self, forward: Forward) -> tuple[Tensor, Tensor]:
-        """Return the completed labels (B, H, W) and the weight nu of every image (B, 1, 1)."""
-        assert forward.teacher is not None
-        masks = forward.batch.masks
-        old = upsample(forward.teacher.logits, masks.shape[-2:])
+    def targets(self, batch: Batch, old: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the completed labels (B, H, W) and the weight nu of every image (B, 1, 1).
+
+        old: the teacher's logits (B, O, H, W) at the masks' size.
+        """
+        masks = batch.masks
         pseudo = pseudo_targets(
             masks, old, self.thresholds.to(old.device), self.info.n_total, kind=self.settings.entropy
         )
         if self.settings.exemplar_gt == "keep":
-            pseudo = torch.where(forward.batch.remembered() & (masks > 0), masks, pseudo)
+            pseudo = torch.where(batch.remembered() & (masks > 0), masks, pseudo)
         if not self.settings.adaptive:
             return pseudo, torch.ones(len(masks), 1, 1, device=masks.device)
         return pseudo, adaptive_factor(masks, pseudo, self.info.n_old, floor=self.settings.nu_min)[:, None, None]
@@ -131,8 +132,9 @@ class Plop(PseudoLabelMethod):
         """Return cross-entropy on completed labels, and POD."""
         assert forward.teacher is not None
         student, teacher = forward.student, forward.teacher
-        pseudo, nu = self.targets(forward)
-        values = cross_entropy(upsample(student.logits, pseudo.shape[-2:]), pseudo, reduction="none")
+        logits, old = forward.logits()
+        pseudo, nu = self.targets(forward.batch, old)
+        values = cross_entropy(logits, pseudo, reduction="none")
         pod = local_pod(
             [*student.maps, student.logits],
             [*teacher.maps, teacher.logits],

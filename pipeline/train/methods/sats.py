@@ -49,8 +49,8 @@ class Sats(PseudoLabelMethod):
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return the three terms."""
-        pseudo, nu = self.targets(forward)
         logits, old = forward.logits()
+        pseudo, nu = self.targets(forward.batch, old)
         return {
             "ce": (nu * cross_entropy(logits, pseudo, reduction="none")).mean(),
             "unkd": self.settings.weight * unbiased_knowledge_distillation(logits, old),
