@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.cli import add_settings, read_settings, run_cli
+from pipeline.heap import keep_freed_memory
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    keep_freed_memory()
     from pipeline.eval.evaluation import evaluate
 
     evaluate(

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.cli import add_settings, read_settings, run_cli
+from pipeline.heap import keep_freed_memory
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,6 +48,7 @@ def _replay(arguments: argparse.Namespace) -> None:
 
 
 def _label(arguments: argparse.Namespace) -> None:
+    keep_freed_memory()
     from pipeline.pseudolabel.label import pseudolabel
 
     settings = read_settings(arguments).pseudolabel

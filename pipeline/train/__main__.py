@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli import add_settings, read_settings, run_cli
+from pipeline.heap import keep_freed_memory
 
 if TYPE_CHECKING:
     from pipeline.train.engine import Step
@@ -43,6 +44,7 @@ def _train(arguments: argparse.Namespace) -> None:
         from pipeline.train.launch import launch
 
         raise SystemExit(launch(arguments.processes, arguments.argv))
+    keep_freed_memory()
     from pipeline.train.distributed import LOST_CODE, LostProcessError, process_group
     from pipeline.train.engine import train_step
     from pipeline.train.preemption import EXIT_CODE, PreemptedError
