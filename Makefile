@@ -1,7 +1,9 @@
 # make run    the whole experiment on the embedded mini web, offline, on CPU
 # make story  the paper's ablation on three seeds
 # make methods every method on 15-5 and 15-1, over an hour
-# make test   every test
+# make test   every test but those of a cluster
+# make test-slurm   the cluster's, on a Slurm started for them; installs its Debian packages once (root)
+# make cost   what the jobs of an experiment cost: make cost EXPERIMENT=experiments/mini_story.yaml
 # make lint   ruff and mypy
 # make clean  results and data (not .venv)
 
@@ -18,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run story methods test lint format clean
+.PHONY: run story methods cost test test-slurm lint format clean
 
 run: $(READY)
 	$(SMK)
@@ -34,7 +36,16 @@ methods: $(READY)
 	@$(BIN)/python -m pipeline.eval compare --steps 1 --config config.yaml --config experiments/mini_methods.yaml
 
 test: $(READY)
-	$(BIN)/pytest --cov=pipeline --cov-report=term --cov-fail-under=85
+	$(BIN)/pytest --ignore=tests/slurm --cov=pipeline --cov-report=term --cov-fail-under=85
+
+test-slurm: $(READY)
+	@$(BIN)/python -c 'from tests.slurm.cluster import missing; raise SystemExit(missing() != "")' || \
+	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -qy --no-install-recommends slurmctld slurmd slurm-client munge; }
+	$(BIN)/pytest tests/slurm --durations=5
+
+cost: $(READY)
+	@$(BIN)/python -m pipeline.cost --config config.yaml $(if $(EXPERIMENT),--config $(EXPERIMENT))
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,0 +1,82 @@
+"""Jobs that fail, run too long or are cancelled are tried again with more; small jobs share submissions."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.conftest import QUICK, SlurmWorkspace
+
+TOY = Path(__file__).with_name("toy.smk")
+
+
+class Toy(SlurmWorkspace):
+    """A folder with the toy workflow alone."""
+
+    def __init__(self, folder: Path, cluster: Cluster) -> None:
+        self.folder, self.cluster = folder, cluster
+        folder.mkdir()
+        shutil.copy(TOY, folder / "Snakefile")
+
+    def command(self, *options: str) -> list[str]:
+        base = [sys.executable, "-m", "snakemake", "--executor", "slurm", "--jobs", "6", "--cores", "4", *QUICK]
+        return [*base, "--slurm-no-account", "--slurm-keep-successful-logs", *options]
+
+
+def submitted(cluster: Cluster, rule: str) -> list[list[str]]:
+    """Return state, requested memory, time limit and GPUs of a rule's jobs, oldest first."""
+    jobs = cluster.jobs("%k|%T|%m|%l|%b|%i")
+    return [rest for comment, *rest in jobs if comment.removeprefix("rule_").split("_wildcards_")[0] == rule]
+
+
+@pytest.fixture(scope="module")
+def toy(folder: Path, cluster: Cluster) -> Toy:
+    """The toy workflow, run to its end with one retry while the test cancels one job."""
+    made = Toy(folder / "toy", cluster)
+    running = subprocess.Popen(made.command("--retries", "1", "--keep-going"), cwd=made.folder, env=made.environment(),
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not [job for job in submitted(cluster, "cancelled") if job[0] == "RUNNING"]:
+        time.sleep(0.3)
+    cluster("scancel", submitted(cluster, "cancelled")[0][-1])
+    output, _ = running.communicate(timeout=400)
+    assert running.returncode == 0, output[-4000:] + cluster.logs()
+    return made
+
+
+def test_a_failed_job_is_tried_again_with_more_memory(toy: Toy, cluster: Cluster) -> None:
+    states = [(state, memory) for state, memory, *_ in submitted(cluster, "fails_once")]
+    assert states == [("FAILED", "300M"), ("COMPLETED", "600M")]
+    assert (toy.folder / "fails_once.txt").read_text() == "600\n"
+
+
+def test_a_job_over_its_time_is_tried_again_with_more(toy: Toy, cluster: Cluster) -> None:
+    states = [(state, limit) for state, _, limit, *_ in submitted(cluster, "too_long")]
+    assert states == [("TIMEOUT", "1:00"), ("COMPLETED", "2:00")]
+    assert (toy.folder / "too_long.txt").read_text() == "2\n"
+
+
+def test_a_cancelled_job_is_tried_again(toy: Toy, cluster: Cluster) -> None:
+    assert [job[0] for job in submitted(cluster, "cancelled")] == ["CANCELLED", "COMPLETED"]
+    assert (toy.folder / "cancelled.txt").read_text() == "2\n"
+
+
+def test_gpus_are_given_by_either_name(toy: Toy, cluster: Cluster) -> None:
+    assert (toy.folder / "gpus.txt").read_text() == "0,1\n"
+    assert len((toy.folder / "gres.txt").read_text().strip()) == 1
+    assert [job[-2] for job in submitted(cluster, "gpus")] == ["N/A"]
+    assert [job[-2] for job in submitted(cluster, "gres")] == ["gres:gpu:1"]
+
+
+def test_two_hundred_small_jobs_are_four_submissions(toy: Toy, cluster: Cluster) -> None:
+    before = len(cluster.jobs())
+    done = toy.run("--config", "small=200", "--group-components", "small=50", "--", "many", timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list((toy.folder / "small").glob("*.txt"))) == 200
+    assert len(cluster.jobs()) - before == 4
