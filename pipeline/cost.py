@@ -47,7 +47,7 @@ def read_cost(path: str | Path) -> dict[str, Any] | None:
 
 
 def cost_file(made: str | Path, stage: str) -> Path:
-    """Return where the cost of a job is kept: `x.cost.json` beside a file `x.parquet`, `<stage>.cost.json` in a folder."""
+    """Return where a job's cost is kept: `x.cost.json` beside a file `x.parquet`, `<stage>.cost.json` in a folder."""
     made = Path(made)
     return made.with_suffix(".cost.json") if made.suffix else made / f"{stage}.cost.json"
 

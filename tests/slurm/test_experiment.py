@@ -6,6 +6,7 @@ The weights must be those that one machine trains without any of it, bit for bit
 from __future__ import annotations
 
 import copy
+import os
 import re
 import subprocess
 import time
@@ -27,6 +28,8 @@ SETTINGS["experiment"]["runs"] = [
 ]
 SETTINGS["train"]["step"].update(iterations=160)
 SETTINGS["train"]["checkpoint_every"] = 8
+PATIENCE = 840 * float(os.environ.get("PIPELINE_PATIENCE", "1"))
+"""Seconds for the whole experiment; raise the factor on a machine that is busy with other things."""
 PREEMPTED = "results/tiny/web_wilss/seed0/step1"
 
 
@@ -60,7 +63,7 @@ def bad_day(folder: Path, cluster: Cluster) -> BadDay:
         running = subprocess.Popen(workspace.command("--jobs", "4"), cwd=workspace.folder, env=workspace.environment(),
                                    stdout=file, stderr=subprocess.STDOUT)  # fmt: skip
         restarted, preempted = False, ""
-        while running.poll() is None and time.monotonic() - started < 840:
+        while running.poll() is None and time.monotonic() - started < PATIENCE:
             if not restarted and (workspace.folder / "data/web/mini/shards/base-00000.tar").exists():
                 cluster.stop_controller()
                 time.sleep(3)
