@@ -30,7 +30,7 @@ SETTINGS["train"]["step"].update(iterations=160)
 SETTINGS["train"]["checkpoint_every"] = 8
 PATIENCE = 840 * float(os.environ.get("PIPELINE_PATIENCE", "1"))
 """Seconds for the whole experiment; raise the factor on a machine that is busy with other things."""
-PREEMPTED = "results/tiny/web_wilss/seed0/step1"
+PREEMPTED = "results/tiny/ft/seed0/step1"
 
 
 @dataclass
@@ -70,11 +70,20 @@ def bad_day(folder: Path, cluster: Cluster) -> BadDay:
                 cluster.start_controller()
                 restarted = True
             if not preempted and (workspace.folder / PREEMPTED / ".resume").exists():
-                mine = [row for row in cluster.jobs("%i|%T|%N|%k") if row[1] == "RUNNING" and "web_wilss" in row[3]]
+                mine = [
+                    row
+                    for row in cluster.jobs("%i|%T|%N|%k")
+                    if row[1] == "RUNNING" and "train_step_wildcards_ft" in row[3]
+                ]
                 if mine:
                     preempted = mine[0][0]
                     preempt(cluster, mine[0][2])
-            time.sleep(0.1)
+            if preempted:
+                # Slurm 22.05 holds a requeued job for two minutes, whatever requeue_delay says.
+                for number, state, reason in cluster.jobs("%i|%T|%r"):
+                    if state == "PENDING" and reason == "BeginTime":
+                        cluster("scontrol", "update", f"JobId={number}", "StartTime=now", check=False)
+            time.sleep(0.2)
         if running.poll() is None:
             running.kill()
     running.wait()
