@@ -31,6 +31,7 @@ rule all:
     default_target: True
     input:
         paths.report(),
+        work.cards(),
 
 
 include: "rules/datasets.smk"
@@ -53,4 +54,4 @@ if work.companion:
         config:
             work.companion
 
-    use rule * from companion exclude all, minivoc, detect_saliency as companion_*
+    use rule * from companion exclude all, isolated_environment, minivoc, prepare, detect_saliency as companion_*

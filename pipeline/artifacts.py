@@ -6,11 +6,12 @@ either the old artifact or none. A reader checks the schema and fails with one c
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,9 @@ NOUN_FILTER = _schema(
     image_id=_TEXT, query_id=_TEXT, role=_TEXT, class_id=_INT, caption=_TEXT, nouns=pa.list_(_TEXT),
     labels=_IDS, word=_TEXT, target=_TEXT, score=_FLOAT, threshold=_FLOAT, kept=_BOOL, reason=_TEXT,
 )  # fmt: skip
+NOUN_COMPARISON = _schema(
+    image_id=_TEXT, class_ids=_IDS, role=_TEXT, similarity=_TEXT, rule=_TEXT, score=_FLOAT, kept=_BOOL
+)
 FOURIER = _schema(
     image_id=_TEXT, class_id=_INT, p_dataset=_FLOAT, p_web=_FLOAT, score=_FLOAT, threshold=_FLOAT,
     kept=_BOOL, reason=_TEXT,
@@ -128,6 +132,10 @@ class Layout:
         """All rows of a plan's shards, with duplicates across shards marked."""
         return f"{self.web()}/manifests/{plan}.parquet"
 
+    def card(self, name: str = "card.md") -> str:
+        """The pool's card, or its attribution.csv."""
+        return f"{self.web()}/{name}"
+
     def captions(self, shard: str) -> str:
         """Captions of a shard (`dataset` is the shard of the base images)."""
         return f"{self.web()}/captions/{self.captioner}/{shard}.parquet"
@@ -145,7 +153,7 @@ class Layout:
         return f"{self.results}/fourier/{name}"
 
     def selection(self, step: int | str, name: str) -> str:
-        """`noun_filter`, `noun_filter_replay`, `fourier`, `new_classes` or `replay` of a step."""
+        """`noun_filter` or `noun_comparison` (also with `_replay`), `fourier`, `new_classes` or `replay` of a step."""
         return f"{self.results}/selection/step{step}/{name}.parquet"
 
     def base(self, recipe: str, seed: int | str, name: str) -> str:
@@ -163,6 +171,12 @@ class Layout:
     def report(self) -> str:
         """The page."""
         return f"{self.results}/report/index.html"
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the sha256 of a file in hexadecimal, read in pieces. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -224,20 +238,92 @@ def write_table(
         pq.write_table(table, temporary)
 
 
+@contextmanager
+def row_writer(path: str | Path, schema: pa.Schema, chunk: int = 1024) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a function that appends a row to a Parquet file; for tables too long to hold in memory.
+
+    The file appears when the block ends, and not at all if it fails.
+    """
+    rows: list[dict[str, Any]] = []
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+            rows.clear()
+
+        def write(row: Mapping[str, Any]) -> None:
+            assert set(row) == set(schema.names), f"{path}: row has {sorted(set(row) ^ set(schema.names))} wrong"
+            rows.append(dict(row))
+            if len(rows) == chunk:
+                flush()
+
+        yield write
+        flush()
+
+
 def read_table(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
     """Return the rows of a Parquet artifact. Raises ArtifactError if absent or of another schema."""
+    return list(read_rows(path, schema))
+
+
+def read_rows(path: str | Path, schema: pa.Schema, batch: int = 4096) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet artifact, a batch in memory at a time. Raises ArtifactError as `read_table`."""
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            _check_schema(path, file.schema_arrow, schema)
+            for part in file.iter_batches(batch_size=batch):
+                yield from part.to_pylist()
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ArtifactError(f"{path} is not readable Parquet ({error}); delete it and rerun its stage") from None
-    if not table.schema.equals(schema, check_metadata=False):
-        got, want = set(table.schema.names), set(schema.names)
-        detail = f"missing {sorted(want - got)}, unexpected {sorted(got - want)}" if got != want else "other types"
-        raise ArtifactError(f"{path} has another schema ({detail}); delete it and rerun its stage")
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+
+
+def _check_schema(path: str | Path, found: pa.Schema, schema: pa.Schema) -> None:
+    if found.equals(schema, check_metadata=False):
+        return
+    got, want = set(found.names), set(schema.names)
+    detail = f"missing {sorted(want - got)}, unexpected {sorted(got - want)}" if got != want else "other types"
+    raise ArtifactError(f"{path} has another schema ({detail}); delete it and rerun its stage")
+
+
+def iter_table(
+    path: str | Path, schema: pa.Schema, columns: Sequence[str], size: int = 20_000
+) -> Iterator[dict[str, list[Any]]]:
+    """Yield {column: values} of up to `size` rows at a time, so that memory stays flat. Raises like read_table."""
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArtifactError(f"{path} is not readable Parquet ({error}); delete it and rerun its stage") from None
+    with file:
+        if not file.schema_arrow.equals(schema, check_metadata=False):
+            raise ArtifactError(f"{path} has another schema; delete it and rerun its stage")
+        for batch in file.iter_batches(batch_size=size, columns=list(columns)):
+            yield {name: batch.column(name).to_pylist() for name in columns}
+
+
+@contextmanager
+def table_writer(
+    path: str | Path, schema: pa.Schema, provenance: Mapping[str, Any] | None = None
+) -> Iterator[Callable[[Mapping[str, Sequence[Any]]], None]]:
+    """Yield a function that appends {column: values} to a table, which appears at `path` on success alone."""
+    if provenance is not None:
+        schema = schema.with_metadata({"provenance": json.dumps(provenance, sort_keys=True)})
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+
+        def write(columns: Mapping[str, Sequence[Any]]) -> None:
+            arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+        yield write
+        writer.close()
+
+
+def count_rows(path: str | Path) -> int:
+    """Return the number of rows of a table without reading them."""
+    return int(pq.read_metadata(path).num_rows)
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:

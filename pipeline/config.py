@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -71,17 +72,31 @@ class Experiment(Section):
 class Datasets(Section):
     """Which data set, which task, which protocol, and the geometry of the transforms."""
 
-    name: Literal["minivoc", "voc", "coco-voc", "ade"] = "minivoc"
+    name: Literal["minivoc", "voc", "coco", "coco-voc", "ade", "own"] = "minivoc"
     root: str = "data/minivoc"
     task: str = "15-5"
-    setting: Literal["overlap", "disjoint"] = "overlap"
+    setting: Literal["overlap", "disjoint", "sequential", "partition"] = "overlap"
+    lists: str = ""
+    subset: bool = False
     train_size: int = Field(96, ge=16)
     eval_size: int = Field(96, ge=16)
     train_area: tuple[float, float] = (0.5, 2.0)
+    train_crop: Literal["published", "scale", "ssul"] = "published"
+    eval_crop: Literal["published", "full"] = "published"
     label_map: Literal["method", "plop", "mib", "wilson"] = "method"
     minivoc_seed: int = 7
     minivoc_train: int = Field(1500, ge=40)
     minivoc_val: int = Field(300, ge=20)
+
+    @property
+    def key(self) -> str:
+        """Name under which tasks are looked up: own data carries its folder, where its tasks.yaml lies."""
+        return f"own:{Path(self.root)}" if self.name == "own" else self.name
+
+    @property
+    def eval_side(self) -> int | None:
+        """Side of the centre crop that is evaluated, None for whole images."""
+        return self.eval_size if self.eval_crop == "published" else None
 
 
 class MiniWeb(Section):
@@ -100,8 +115,11 @@ class CrawlIngest(Section):
     """How the web is asked and how politely; applies to the mini web and to the open web alike."""
 
     pool: str = "mini"
-    source: Literal["openverse"] = "openverse"
+    source: Literal["openverse", "commons", "flickr", "url_list", "folder", "authors"] = "openverse"
     api: str = "http://api.miniweb.test/v1/images/"
+    path: str = ""
+    replay_path: str = ""
+    licences: tuple[str, ...] = ()
     user_agent: str = "web-continual-segmentation/0.1 (+https://example.org/crawler; research)"
     per_class: int = Field(200, ge=1)
     base_per_class: int = Field(60, ge=1)
@@ -129,17 +147,45 @@ class CrawlIngest(Section):
         return self
 
 
-class Captioner(Section):
-    """The image-to-text model: `tiny` is the shipped one, otherwise any name or folder."""
+class OpenFlamingo(Section):
+    """Parts of an OpenFlamingo model, all of them local files; `model` of the captioner is the checkpoint."""
 
+    vision: str = "ViT-L-14-quickgelu"
+    vision_weights: str = ""
+    language_model: str = ""
+    cross_attention_every: int = Field(2, ge=1)
+    decoder_layers: str = ""
+    environment: Literal["main", "isolated"] = "main"
+
+
+class Captioner(Section):
+    """Where captions come from: `kind` names the reader, `model` the weights or the table."""
+
+    kind: Literal["transformers", "openflamingo", "alt_text", "labels", "table"] = "transformers"
     name: str = "tiny"
     model: str = "pipeline/miniweb/captioner"
     revision: str = ""
+    trust_remote_code: bool = False
     prompt: str = ""
     beams: int = Field(3, ge=1)
     max_new_tokens: int = Field(24, ge=1)
     batch_size: int = Field(32, ge=1)
-    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    decode_threads: int = Field(2, ge=1)
+    label_threshold: float = Field(0.15, ge=0, le=1)
+    openflamingo: OpenFlamingo = OpenFlamingo()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Captioner:
+        if self.trust_remote_code and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", self.revision):
+            raise ValueError(
+                f"trust_remote_code runs the model's own code, so revision must be a full commit hash, or the digest "
+                f"of a local folder's code; got {self.revision!r}"
+            )
+        if self.kind == "openflamingo" and not self.openflamingo.language_model:
+            raise ValueError("kind is openflamingo, so openflamingo.language_model must name a local folder")
+        return self
 
 
 class Nouns(Section):
@@ -153,14 +199,18 @@ class NounFilter(Section):
 
     similarity: Literal["embedding", "wordnet", "wordnet_hypernyms"] = "embedding"
     threshold: float = Field(0.6, ge=-1, le=1)
+    thresholds: dict[str, float] = {}
     nouns: int = Field(2, ge=1)
-    replay_rule: Literal["paper", "classes"] = "paper"
+    replay_rule: Literal["paper", "classes", "released"] = "paper"
+    embedding_model: str = ""
+    cache: str = "data/cache/embeddings"
 
 
 class Captioning(Section):
     """Captions, nouns and the noun filter."""
 
     captioner: Captioner = Captioner()
+    vocabulary: str = ""
     nouns: Nouns = Nouns()
     noun_filter: NounFilter = NounFilter()
 
@@ -228,6 +278,7 @@ class Train(Section):
     pretrained: str = ""
     pretrained_sha256: str = ""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+    processes: int = Field(1, ge=1)
     threads: int = Field(2, ge=1)
     workers: int = Field(0, ge=0)
     base: Phase = Phase(epochs=30, batch_size=24, lr=0.05, iterations=800)
@@ -247,6 +298,24 @@ class Eval(Section):
     overlays: int = Field(12, ge=0)
 
 
+class Published(Section):
+    """What a paper reports for one run after the last step, mIoU in percent.
+
+    Convention `plop`: old holds the classes of step 0 and the background, all everything; `mib`: neither counts
+    the background; `wilson`: old leaves it out, all counts it.
+    """
+
+    method: str
+    variant: str = ""
+    old: float | None = None
+    new: float | None = None
+    all: float | None = None
+    avg: float | None = None
+    convention: Literal["plop", "mib", "wilson"]
+    source: str
+    note: str = ""
+
+
 class Config(Section):
     """The whole experiment."""
 
@@ -260,6 +329,11 @@ class Config(Section):
     train: Train = Train()
     methods: dict[str, dict[str, Any]] = {}
     eval: Eval = Eval()
+    published: tuple[Published, ...] = ()
+
+    def method_values(self, run: Run) -> dict[str, Any]:
+        """Return what the configuration sets for a run's method: its section, and the run's own over it."""
+        return {**self.methods.get(run.method, {}), **run.settings}
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,10 @@ from pipeline.artifacts import Layout
 from pipeline.config import Config, ConfigError, Run, parse_config, read_yaml, settings_json
 from pipeline.datasets.tasks import canonical_task, classes_per_step
 from pipeline.train.methods import Heads, get, settings_of
-from pipeline.train.recipes import base_recipe, get_recipe
+from pipeline.train.recipes import base_recipes, get_recipe
+
+ISOLATED_ENVIRONMENT = ".venv-openflamingo3b"
+"""Virtual environment of a captioner whose library versions exclude ours."""
 
 
 class Workflow:
@@ -22,8 +25,9 @@ class Workflow:
         self.companion = self._companion()
         self.paths = Layout.of(self.config)
         self.runs = {run.name: run for run in self.config.experiment.runs}
-        self.last_step = len(classes_per_step(self.config.datasets.name, self.config.datasets.task)) - 1
+        self.last_step = len(classes_per_step(self.config.datasets.key, self.config.datasets.task)) - 1
         self._check()
+        self._recipes = base_recipes(self.config)
 
     def _companion(self) -> dict[str, Any]:
         """Return the raw configuration of the companion experiment, {} if there is none."""
@@ -60,11 +64,11 @@ class Workflow:
 
     def method_settings(self, run: Run) -> Any:
         """Return the settings dataclass of a run."""
-        return self._settings_of(run.method, {**self.config.methods.get(run.method, {}), **run.settings})
+        return self._settings_of(run.method, self.config.method_values(run))
 
     def _settings_of(self, method: str, values: Mapping[str, Any]) -> Any:
         data = self.config.datasets
-        return settings_of(method, values, data.name, canonical_task(data.name, data.task), self.config.train.backbone)
+        return settings_of(method, values, data.key, canonical_task(data.key, data.task), self.config.train.backbone)
 
     # Parameters of rules: a change in either reruns the rule and what follows.
 
@@ -79,7 +83,7 @@ class Workflow:
 
     def protocol_settings(self) -> str:
         """Return what a protocol depends on; the size of a crop is not part of it."""
-        return self.settings(*(f"datasets.{key}" for key in ("name", "root", "task", "setting")))
+        return self.settings(*(f"datasets.{key}" for key in ("name", "root", "task", "setting", "lists")))
 
     def version(self, stage: str) -> int:
         """Return the declared code version of a stage package (its STAGE_VERSION)."""
@@ -88,19 +92,17 @@ class Workflow:
     def run_settings(self, run: str) -> str:
         """Return the training settings of a run: engine, data geometry and this method's settings alone."""
         chosen = self.runs[run]
-        merged = {**self.config.methods.get(chosen.method, {}), **chosen.settings}
-        known = json.loads(self.settings("train", "datasets"))
+        known = self._training_settings()
         del known["train"]["base"]
-        known["methods"] = {chosen.method: merged}
+        known["methods"] = {chosen.method: self.config.method_values(chosen)}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     def eval_settings(self, run: str) -> str:
         """Return the settings of evaluation, with this method's, which may say how logits are decoded."""
         chosen = self.runs[run]
         known = json.loads(self.settings("eval", "datasets"))
-        merged = {**self.config.methods.get(chosen.method, {}), **chosen.settings}
-        if merged:
-            known["methods"] = {chosen.method: merged}
+        if values := self.config.method_values(chosen):
+            known["methods"] = {chosen.method: values}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     # The graph.
@@ -108,7 +110,8 @@ class Workflow:
     @property
     def mini_web(self) -> bool:
         """Whether the crawl goes to the embedded site."""
-        return "miniweb.test" in self.config.crawl_ingest.api
+        crawl = self.config.crawl_ingest
+        return crawl.source == "openverse" and "miniweb.test" in crawl.api
 
     def site(self) -> list[str]:
         """Return the site's index as an input of ingestion, if the crawl goes there."""
@@ -133,13 +136,29 @@ class Workflow:
         """
         return path.format(f"{{00000..{self.config.crawl_ingest.shards - 1:05d}}}")
 
+    @property
+    def captioner_environment(self) -> list[str]:
+        """Return the marker of the isolated environment, if the captioner runs there."""
+        captioner = self.config.captioning.captioner
+        isolated = captioner.kind == "openflamingo" and captioner.openflamingo.environment == "isolated"
+        return [f"{ISOLATED_ENVIRONMENT}/.ready"] if isolated else []
+
+    @property
+    def captioner_python(self) -> str:
+        """Return the interpreter that captions."""
+        return f"{ISOLATED_ENVIRONMENT}/bin/python" if self.captioner_environment else "python"
+
+    def vocabulary(self) -> list[str]:
+        """Return the user's file of class words, if the configuration names one."""
+        return [self.config.captioning.vocabulary] if self.config.captioning.vocabulary else []
+
     def run(self, name: str) -> Run:
         """Return a run by its folder name."""
         return self.runs[name]
 
     def recipe(self, run: str) -> str:
         """Return the base recipe of a run's method."""
-        return base_recipe(self.config, self.runs[run])
+        return self._recipes[run]
 
     def saliency(self, run: str = "", recipe: str = "") -> list[str]:
         """Return the index of the saliency maps if a run or a base recipe trains with them."""
@@ -148,13 +167,9 @@ class Workflow:
         wanted = cls.wants_saliency(settings, self.config.datasets.name)
         return [self.paths.saliency("index.parquet")] if wanted else []
 
-    def image_settings(self) -> str:
-        """Return where the data set is, for stages whose results depend on its images alone."""
-        return self.settings("datasets.name", "datasets.root")
-
     def recipes(self) -> list[str]:
         """Return the base recipes that the experiment needs."""
-        return sorted({self.recipe(run) for run in self.runs})
+        return sorted(set(self._recipes.values()))
 
     def previous(self, run: str, seed: str, step: str, name: str) -> str:
         """Return a file of the step before: the shared base for step 1, else the run's own."""
@@ -195,9 +210,19 @@ class Workflow:
 
     def base_settings(self) -> str:
         """Return the training settings of base steps."""
-        known = json.loads(self.settings("train", "datasets"))
+        known = self._training_settings()
         del known["train"]["step"]
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
+
+    def _training_settings(self) -> dict[str, Any]:
+        # In how many processes a step is trained changes its result by rounding alone: no reason to train it again.
+        known: dict[str, Any] = json.loads(self.settings("train", "datasets"))
+        known["train"].pop("processes", None)
+        return known
+
+    def training_threads(self) -> int:
+        """Return the threads of a training job, all its processes together."""
+        return self.config.train.processes * self.config.train.threads
 
     def report_inputs(self) -> list[str]:
         """Return everything the report reads."""
@@ -209,17 +234,34 @@ class Workflow:
 
     def _own_report_inputs(self) -> list[str]:
         evals = [f"{folder}/{name}" for folder in self.folders() for name in ("eval.json", "log.csv", "cost.json")]
-        if not any(run.new_images == "web" or run.replay for run in self.runs.values()):
+        if not self.manifests():
             return evals
-        steps = range(1, self.last_step + 1)
-        tables = [self.paths.fourier("metrics.json"), self.paths.manifest("base")]
-        for step in steps:
-            tables += [self.paths.selection(step, n) for n in ("noun_filter", "fourier", "new_classes")]
-            tables.append(self.paths.manifest(f"step{step}"))
-            if any(run.replay for run in self.runs.values()):
-                tables += [self.paths.selection(step, n) for n in ("noun_filter_replay", "replay")]
-                tables.append(self.paths.manifest(f"replay{step}"))
+        # Similarities and rules are compared where the report knows the truth.
+        compared = ["noun_comparison"] if self.mini_web else []
+        tables = [self.paths.fourier("metrics.json"), *self.manifests()]
+        for step in range(1, self.last_step + 1):
+            names = ["noun_filter", "fourier", "new_classes", *compared]
+            if self.replay:
+                names += ["noun_filter_replay", "replay", *(f"{name}_replay" for name in compared)]
+            tables += [self.paths.selection(step, name) for name in names]
         return evals + tables
+
+    @property
+    def replay(self) -> bool:
+        """Whether any run replays web images."""
+        return any(run.replay for run in self.runs.values())
+
+    def manifests(self) -> list[str]:
+        """Return the manifests of the experiment's plans, empty if nothing comes from the web."""
+        if not (self.replay or any(run.new_images == "web" for run in self.runs.values())):
+            return []
+        steps = range(1, self.last_step + 1)
+        plans = ["base", *(f"step{step}" for step in steps), *(f"replay{step}" for step in steps if self.replay)]
+        return [self.paths.manifest(plan) for plan in plans]
+
+    def cards(self) -> list[str]:
+        """Return the card of the web pool, if there is one."""
+        return [self.paths.card()] if self.manifests() else []
 
     def folders(self) -> list[str]:
         """Return the folder of every trained step, base steps first."""

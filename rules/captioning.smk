@@ -1,16 +1,31 @@
+rule isolated_environment:
+    input:
+        "envs/openflamingo3b.lock.txt",
+    output:
+        ".venv-openflamingo3b/.ready",
+    log:
+        "logs/isolated_environment.log",
+    shell:
+        "(python -m venv --clear .venv-openflamingo3b &&"
+        " .venv-openflamingo3b/bin/python -m pip install --quiet --no-deps --require-hashes -r {input} &&"
+        " touch {output}) > {log} 2>&1"
+
+
 rule caption_dataset:
     input:
-        paths.pool_protocol(0),
+        environment=work.captioner_environment,
+        protocol=paths.pool_protocol(0),
     output:
         paths.captions("dataset"),
     params:
         settings=work.settings("captioning.captioner"),
+        python=work.captioner_python,
         version=work.version("captioning"),
     threads: 2
     log:
         f"logs/{paths.web()}/captions/dataset.log",
     shell:
-        "python -m pipeline.captioning caption --protocol {input} --settings {params.settings:q}"
+        "{params.python} -m pipeline.captioning caption --protocol {input.protocol} --settings {params.settings:q}"
         " --out {output} 2> {log}"
 
 
@@ -18,31 +33,34 @@ rule caption:
     input:
         tar=paths.shard("{shard}", "tar"),
         table=paths.shard("{shard}", "parquet"),
+        environment=work.captioner_environment,
     output:
         paths.captions("{shard}"),
     params:
         settings=work.settings("captioning.captioner"),
+        python=work.captioner_python,
         version=work.version("captioning"),
     threads: 2
     log:
         f"logs/{paths.web()}/captions/{{shard}}.log",
     shell:
-        "python -m pipeline.captioning caption --shard-tar {input.tar} --shard {input.table}"
+        "{params.python} -m pipeline.captioning caption --shard-tar {input.tar} --shard {input.table}"
         " --settings {params.settings:q} --out {output} 2> {log}"
 
 
 rule nouns:
     input:
-        paths.captions("{name}"),
+        captions=paths.captions("{name}"),
+        vocabulary=work.vocabulary(),
     output:
         paths.nouns("{name}"),
     params:
-        settings=work.settings("captioning.nouns"),
+        settings=work.settings("captioning.nouns", "captioning.vocabulary"),
         version=work.version("captioning"),
     log:
         f"logs/{paths.web()}/nouns/{{name}}.log",
     shell:
-        "python -m pipeline.captioning nouns --captions {input} --settings {params.settings:q}"
+        "python -m pipeline.captioning nouns --captions {input.captions} --settings {params.settings:q}"
         " --out {output} 2> {log}"
 
 
@@ -52,10 +70,11 @@ rule noun_filter:
         captions=lambda w: [paths.captions(s) for s in work.shards(f"step{w.step}")],
         nouns=lambda w: [paths.nouns(s) for s in work.shards(f"step{w.step}")],
         protocol=paths.protocol("{step}"),
+        vocabulary=work.vocabulary(),
     output:
         paths.selection("{step}", "noun_filter"),
     params:
-        settings=work.settings("captioning.noun_filter"),
+        settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
         version=work.version("captioning"),
         captions=lambda w: work.shard_files(paths.captions(f"step{w.step}-{{}}")),
         nouns=lambda w: work.shard_files(paths.nouns(f"step{w.step}-{{}}")),
@@ -75,10 +94,11 @@ rule noun_filter_replay:
         source_captions=paths.captions("dataset"),
         source_nouns=paths.nouns("dataset"),
         protocol=paths.protocol("{step}"),
+        vocabulary=work.vocabulary(),
     output:
         paths.selection("{step}", "noun_filter_replay"),
     params:
-        settings=work.settings("captioning.noun_filter"),
+        settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
         version=work.version("captioning"),
         captions=lambda w: work.shard_files(paths.captions(f"replay{w.step}-{{}}")),
         nouns=lambda w: work.shard_files(paths.nouns(f"replay{w.step}-{{}}")),
@@ -88,4 +108,47 @@ rule noun_filter_replay:
         "python -m pipeline.captioning filter --role replay --manifest {input.manifest}"
         " --captions {params.captions} --nouns {params.nouns} --source-captions {input.source_captions}"
         " --source-nouns {input.source_nouns} --protocol {input.protocol}"
+        " --settings {params.settings:q} --out {output} 2> {log}"
+
+
+rule noun_comparison:
+    input:
+        manifest=paths.manifest("step{step}"),
+        captions=lambda w: [paths.captions(s) for s in work.shards(f"step{w.step}")],
+        nouns=lambda w: [paths.nouns(s) for s in work.shards(f"step{w.step}")],
+        protocol=paths.protocol("{step}"),
+        vocabulary=work.vocabulary(),
+    output:
+        paths.selection("{step}", "noun_comparison"),
+    params:
+        settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
+        version=work.version("captioning"),
+    log:
+        f"logs/{paths.results}/selection/step{{step}}/noun_comparison.log",
+    shell:
+        "python -m pipeline.captioning compare --role new --manifest {input.manifest}"
+        " --captions {input.captions} --nouns {input.nouns} --protocol {input.protocol}"
+        " --settings {params.settings:q} --out {output} 2> {log}"
+
+
+rule noun_comparison_replay:
+    input:
+        manifest=paths.manifest("replay{step}"),
+        captions=lambda w: [paths.captions(s) for s in work.shards(f"replay{w.step}")],
+        nouns=lambda w: [paths.nouns(s) for s in work.shards(f"replay{w.step}")],
+        source_captions=paths.captions("dataset"),
+        source_nouns=paths.nouns("dataset"),
+        protocol=paths.protocol("{step}"),
+        vocabulary=work.vocabulary(),
+    output:
+        paths.selection("{step}", "noun_comparison_replay"),
+    params:
+        settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
+        version=work.version("captioning"),
+    log:
+        f"logs/{paths.results}/selection/step{{step}}/noun_comparison_replay.log",
+    shell:
+        "python -m pipeline.captioning compare --role replay --manifest {input.manifest}"
+        " --captions {input.captions} --nouns {input.nouns} --protocol {input.protocol}"
+        " --source-captions {input.source_captions} --source-nouns {input.source_nouns}"
         " --settings {params.settings:q} --out {output} 2> {log}"

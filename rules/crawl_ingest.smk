@@ -51,3 +51,19 @@ rule merge:
     shell:
         "python -m pipeline.crawl_ingest merge --queries {input.queries} --shards {params.shards}"
         " --settings {params.settings:q} --out {output} 2> {log}"
+
+
+rule card:
+    input:
+        work.manifests(),
+    output:
+        card=paths.card(),
+        attribution=paths.card("attribution.csv"),
+    params:
+        settings=work.settings("crawl_ingest"),
+        version=work.version("crawl_ingest"),
+    log:
+        f"logs/{paths.web()}/card.log",
+    shell:
+        "python -m pipeline.crawl_ingest card --manifests {input}"
+        " --settings {params.settings:q} --out {output.card} 2> {log}"

@@ -12,6 +12,23 @@ if work.config.datasets.name == "minivoc":
             "python -m pipeline.miniweb minivoc --settings {params.settings:q} 2> {log}"
 
 
+elif work.config.datasets.name != "own":
+
+    # Checks the user's download and builds what is derived from it; the class names are its last file.
+    rule prepare:
+        output:
+            paths.dataset_classes(),
+        params:
+            dataset=work.config.datasets.name,
+            root=work.config.datasets.root,
+            subset="--subset" if work.config.datasets.subset else "",
+        threads: 2
+        log:
+            f"logs/prepare_{work.config.datasets.name}.log",
+        shell:
+            "python -m pipeline.datasets prepare {params.dataset} --root {params.root:q} {params.subset} > {log} 2>&1"
+
+
 rule protocol:
     input:
         ancient(paths.dataset_classes()),

@@ -10,6 +10,8 @@ rule detect_saliency:
         version=work.version("saliency"),
         folder=paths.saliency(""),
     threads: 2
+    # What whole branches wait for goes first, or jobs of one thread keep it waiting to the end.
+    priority: 10
     log:
         f"logs/{paths.saliency('detect.log')}",
     shell:

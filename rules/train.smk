@@ -16,11 +16,14 @@ rule train_base:
         settings=work.base_settings(),
         version=work.version("train"),
         folder=lambda w: paths.base(w.recipe, w.seed, ""),
-    threads: work.config.train.threads
+    priority: 5
+    threads: work.training_threads()
+    resources:
+        processes=work.config.train.processes,
     log:
         f"logs/{paths.base('{recipe}', '{seed}', 'train.log')}",
     shell:
-        "python -m pipeline.train base --recipe {wildcards.recipe} --seed {wildcards.seed}"
+        "python -m pipeline.train --processes {resources.processes} base --recipe {wildcards.recipe} --seed {wildcards.seed}"
         " --protocol {input.protocol} --train-list {input.list} --settings {params.settings:q}"
         " --out {params.folder} 2> {log}"
 
@@ -46,10 +49,12 @@ rule train_step:
         method=lambda w: work.run(w.run).method,
         version=work.version("train"),
         folder=lambda w: paths.step(w.run, w.seed, w.step, ""),
-    threads: work.config.train.threads
+    threads: work.training_threads()
+    resources:
+        processes=work.config.train.processes,
     log:
         f"logs/{paths.step('{run}', '{seed}', '{step}', 'train.log')}",
     shell:
-        "python -m pipeline.train step --method {params.method} --seed {wildcards.seed}"
+        "python -m pipeline.train --processes {resources.processes} step --method {params.method} --seed {wildcards.seed}"
         " --protocol {input.protocol} --train-list {input.list} --previous {input.model}"
         " --previous-state {input.state} --settings {params.settings:q} --out {params.folder} 2> {log}"

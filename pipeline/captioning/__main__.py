@@ -1,10 +1,12 @@
-"""`python -m pipeline.captioning caption|nouns|filter|wordnet-table`."""
+"""`python -m pipeline.captioning caption|nouns|filter|compare|calibrate|authors|wordnet-table`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from pipeline.captioning.authors_commands import add_authors
+from pipeline.captioning.filter_commands import add_calibrate, add_compare, add_filter
 from pipeline.cli import add_settings, read_settings, run_cli
 
 
@@ -20,21 +22,14 @@ def main(argv: list[str] | None = None) -> int:
     nouns = commands.add_parser("nouns", help="extract the nouns of captions")
     nouns.add_argument("--captions", type=Path, required=True)
     nouns.set_defaults(run=_nouns)
-    filtered = commands.add_parser("filter", help="keep images whose caption nouns fit")
-    filtered.add_argument("--role", choices=["new", "replay"], required=True)
-    filtered.add_argument("--manifest", type=Path, required=True)
-    filtered.add_argument("--captions", type=Path, nargs="+", required=True)
-    filtered.add_argument("--nouns", type=Path, nargs="+", required=True)
-    filtered.add_argument("--source-captions", type=Path, help="captions of the base images, for replay")
-    filtered.add_argument("--source-nouns", type=Path, help="their nouns")
-    filtered.add_argument("--protocol", type=Path, required=True)
-    filtered.set_defaults(run=_filter)
     wordnet = commands.add_parser("wordnet-table", help="derive the shipped WordNet table from an installed one")
     wordnet.add_argument("--dict", type=Path, required=True, help="folder of data.noun, for example /usr/share/wordnet")
     wordnet.set_defaults(run=_wordnet)
-    for command in (caption, nouns, filtered, wordnet):
+    own = [caption, nouns, wordnet, add_filter(commands), add_compare(commands), add_calibrate(commands)]
+    for command in own:
         command.add_argument("--out", type=Path, required=True)
         add_settings(command)
+    add_authors(commands)
     return run_cli(parser, argv)
 
 
@@ -54,31 +49,16 @@ def _caption(arguments: argparse.Namespace) -> None:
 def _nouns(arguments: argparse.Namespace) -> None:
     from pipeline.captioning.nouns import write_nouns
 
-    write_nouns(arguments.captions, read_settings(arguments).captioning.nouns, arguments.out)
-
-
-def _filter(arguments: argparse.Namespace) -> None:
-    from pipeline.captioning.noun_filter import Texts, filter_nouns
-
-    settings = read_settings(arguments).captioning.noun_filter
-    source = None
-    if arguments.role == "replay":
-        if not (arguments.source_captions and arguments.source_nouns):
-            raise ValueError("--role replay needs --source-captions and --source-nouns")
-        source = Texts.read([arguments.source_captions], [arguments.source_nouns])
-    texts = Texts.read(arguments.captions, arguments.nouns)
-    filter_nouns(arguments.role, arguments.manifest, texts, arguments.protocol, settings, arguments.out, source)
+    settings = read_settings(arguments).captioning
+    write_nouns(arguments.captions, settings.nouns, arguments.out, settings.vocabulary)
 
 
 def _wordnet(arguments: argparse.Namespace) -> None:
-    from pipeline.captioning.vocabulary import class_words
-    from pipeline.captioning.wordnet.reader import WordNetFiles, write_table
+    from pipeline.captioning.wordnet.reader import WordNet
 
-    files = WordNetFiles(arguments.dict)
-    own = {word for words in class_words().values() for word in words}
-    also = ["tv monitor", "motor bike", "wine glass", "teddy bear", "traffic light"]
-    count = write_table([*own, *also, *files.common(1)], files, arguments.out)
-    print(f"{count} words")
+    words = WordNet.installed(arguments.dict)
+    words.write(arguments.out)
+    print(f"{len(words.first)} words, {len(words.parents)} synsets")
 
 
 if __name__ == "__main__":

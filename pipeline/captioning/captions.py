@@ -1,34 +1,36 @@
-"""Captions of a shard or of the base images, resumable batch by batch."""
+"""Captions of a shard or of the base images: batches by size, decoding beside generation, resumable."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from pipeline.artifacts import CAPTIONS, INGEST, read_json, read_table, write_table
-from pipeline.captioning.captioners import Captioner, build
+from pipeline.captioning.captioners import Captioner, Source, WrittenCaptions, build
 from pipeline.config import Captioner as Settings
 from pipeline.datasets.images import open_image
 from pipeline.progress import Progress
 
-
-@dataclass(frozen=True)
-class Source:
-    """An image to caption: its id and where it is."""
-
-    image_id: str
-    uri: str
+Row = dict[str, Any]
 
 
 def shard_sources(table: Path, tar: Path) -> list[Source]:
     """Return the kept images of a shard in their order."""
     rows = read_table(table, INGEST)
-    return [Source(r["image_id"], f"{tar}::{r['image_id']}.jpg") for r in rows if r["status"] == "kept"]
+    return [
+        Source(r["image_id"], f"{tar}::{r['image_id']}.jpg", r["width"], r["height"], r["title"] or "")
+        for r in rows
+        if r["status"] == "kept"
+    ]
 
 
 def dataset_sources(protocol: Path) -> list[Source]:
@@ -36,60 +38,153 @@ def dataset_sources(protocol: Path) -> list[Source]:
     return [Source(row["id"], row["image"]) for row in read_json(protocol)["train"]]
 
 
-def caption(sources: Sequence[Source], settings: Settings, out: Path, captioner: Captioner | None = None) -> None:
-    """Write the captions table. A broken image yields a row with a reason and an empty caption.
+def caption(
+    sources: Sequence[Source],
+    settings: Settings,
+    out: Path,
+    captioner: Captioner | WrittenCaptions | None = None,
+) -> None:
+    """Write the captions table in the order of `sources`. A broken image yields a row with a reason and no caption.
 
-    An interrupted call continues from the batches already done, kept beside `out`; batches are cut by
-    position, so that a resumed table equals an uninterrupted one.
+    Images of like size share a batch. An interrupted call continues from the batches already done, kept beside
+    `out`; batches depend on the sources alone, so that a resumed table equals an uninterrupted one.
     """
     done = _PartialRows(out, settings)
+    rows = {row["image_id"]: row for row in done.rows}
+    left = [part for part in _batches(sources, settings.batch_size) if part[0].image_id not in rows]
     progress = Progress(f"caption {out.stem}", len(sources))
-    progress.start_from(len(done.rows))
-    for start in range(len(done.rows), len(sources), settings.batch_size):
+    progress.start_from(len(rows))
+    if left:
         captioner = captioner or build(settings)
-        part = sources[start : start + settings.batch_size]
-        done.add(_caption_batch(captioner, part))
-        progress.update(len(part))
-    about = settings.model_dump()
-    write_table(out, done.rows, CAPTIONS, provenance=about)
+        for part in _rows(captioner, left, settings):
+            done.add(part)
+            rows.update((row["image_id"], row) for row in part)
+            progress.update(len(part))
+    write_table(out, [rows[source.image_id] for source in sources], CAPTIONS, provenance=settings.model_dump())
     done.drop()
 
 
-def _caption_batch(captioner: Captioner, part: Sequence[Source]) -> list[dict[str, Any]]:
-    started = time.monotonic()
-    images, reasons = [], []
-    for source in part:
-        try:
-            images.append(open_image(source.uri))
-            reasons.append("")
-        except ValueError as error:
-            reasons.append(str(error))
-    texts = iter(_shrinking(captioner, images))
-    seconds = (time.monotonic() - started) / len(part)
-    return [
-        {
-            "image_id": source.image_id,
-            "caption": "" if reason else next(texts),
-            "seconds": seconds,
-            "model": captioner.model,
-            "revision": captioner.revision,
-            "reason": reason,
-        }
-        for source, reason in zip(part, reasons, strict=True)
-    ]
+def _batches(sources: Sequence[Source], size: int) -> list[list[Source]]:
+    known = list({source.image_id: source for source in sources}.values())
+    ordered = sorted(map(_with_size, known), key=lambda source: (source.width, source.height))
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
-def _shrinking(captioner: Captioner, images: list[Any]) -> list[str]:
-    """Caption a batch; where the GPU's memory does not suffice, its halves."""
-    if not images:
-        return []
+def _with_size(source: Source) -> Source:
+    if source.width or "::" in source.uri:
+        return source
     try:
-        return captioner.caption(images)
-    except RuntimeError as error:
-        if "out of memory" not in str(error).lower() or len(images) == 1:
-            raise
-    half = len(images) // 2
-    return _shrinking(captioner, images[:half]) + _shrinking(captioner, images[half:])
+        with Image.open(source.uri) as header:
+            width, height = header.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return source
+    return replace(source, width=width, height=height)
+
+
+def _rows(
+    captioner: Captioner | WrittenCaptions, batches: list[list[Source]], settings: Settings
+) -> Iterator[list[Row]]:
+    if isinstance(captioner, WrittenCaptions):
+        for part in batches:
+            yield [_row(source, captioner, *captioner.look_up(source), 0.0) for source in part]
+        return
+    generator = _Generator(captioner)
+    started = time.monotonic()
+    for batch in _read_ahead(captioner, batches, settings.decode_threads):
+        texts = iter(generator.captions(batch))
+        seconds = (time.monotonic() - started) / len(batch.sources)
+        started = time.monotonic()
+        yield [
+            _row(source, captioner, "" if reason else next(texts), reason, seconds)
+            for source, reason in zip(batch.sources, batch.reasons, strict=True)
+        ]
+
+
+def _row(source: Source, captioner: Captioner | WrittenCaptions, text: str, reason: str, seconds: float) -> Row:
+    return {
+        "image_id": source.image_id,
+        "caption": text,
+        "seconds": seconds,
+        "model": captioner.model,
+        "revision": captioner.revision,
+        "reason": reason,
+    }
+
+
+@dataclass(frozen=True)
+class _Batch:
+    sources: list[Source]
+    reasons: list[str]
+    images: list[Image.Image]
+    prepared: Any
+
+
+def _read_ahead(captioner: Captioner, batches: list[list[Source]], threads: int) -> Iterator[_Batch]:
+    """Yield decoded batches; the next one is decoded and prepared while the caller works on this one."""
+    with ThreadPoolExecutor(threads, "decode") as decoders, ThreadPoolExecutor(1, "prepare") as preparer:
+
+        def load(part: list[Source]) -> _Batch:
+            opened = list(decoders.map(_open, part))
+            images = [image for image, reason in opened if image is not None and not reason]
+            prepared = captioner.prepare(images) if images else None
+            return _Batch(part, [reason for _, reason in opened], images, prepared)
+
+        waiting: Future[_Batch] | None = preparer.submit(load, batches[0])
+        for number in range(1, len(batches) + 1):
+            assert waiting is not None
+            batch = waiting.result()
+            waiting = preparer.submit(load, batches[number]) if number < len(batches) else None
+            yield batch
+
+
+def _open(source: Source) -> tuple[Image.Image | None, str]:
+    try:
+        return open_image(source.uri), ""
+    except (ValueError, Image.DecompressionBombError) as error:
+        return None, str(error)
+
+
+class _Generator:
+    """Generates in batches that fit: where memory runs out they are halved, and stay halved."""
+
+    def __init__(self, captioner: Captioner) -> None:
+        self.captioner = captioner
+        self.fits: int | None = None
+
+    def captions(self, batch: _Batch) -> list[str]:
+        """Return one line per image of the batch. Raises RuntimeError if one image alone does not fit."""
+        if not batch.images:
+            return []
+        if self.fits is None or len(batch.images) <= self.fits:
+            try:
+                return self.captioner.generate(batch.prepared)
+            except RuntimeError as error:
+                self._halve(len(batch.images), error)
+        return self._in_parts(batch.images)
+
+    def _in_parts(self, images: list[Image.Image]) -> list[str]:
+        texts: list[str] = []
+        while len(texts) < len(images):
+            assert self.fits is not None
+            part = images[len(texts) : len(texts) + self.fits]
+            try:
+                texts += self.captioner.caption(part)
+            except RuntimeError as error:
+                self._halve(len(part), error)
+        return texts
+
+    def _halve(self, size: int, error: RuntimeError) -> None:
+        if "out of memory" not in str(error).lower() or size == 1:
+            raise error
+        self.fits = size // 2
+        print(f"caption: memory does not suffice for {size} images, going on with {self.fits}", file=sys.stderr)
+        _free_memory()
+
+
+def _free_memory() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 class _PartialRows:
@@ -98,7 +193,7 @@ class _PartialRows:
     def __init__(self, out: Path, settings: Settings) -> None:
         self.path = out.with_name(f".{out.name}.partial.jsonl")
         self._header = json.dumps(settings.model_dump(), sort_keys=True)
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         out.parent.mkdir(parents=True, exist_ok=True)
         lines = self.path.read_text().split("\n") if self.path.exists() else []
         if lines and lines[0] == self._header:
@@ -108,7 +203,7 @@ class _PartialRows:
         text = "".join(f"{line}\n" for line in [self._header, *([json.dumps(self.rows)] if self.rows else [])])
         self.path.write_text(text)
 
-    def add(self, rows: list[dict[str, Any]]) -> None:
+    def add(self, rows: list[Row]) -> None:
         """Append a batch and make it durable."""
         self.rows += rows
         with self.path.open("a") as file:

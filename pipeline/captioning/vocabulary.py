@@ -1,4 +1,4 @@
-"""Class words W^c (web_wilss.md 6.6): which classes a caption names. vocabulary.tsv may be edited."""
+"""Class words W^c (web_wilss.md 6.6): which classes a caption names. vocabulary.tsv may be edited, or another named."""
 
 from __future__ import annotations
 
@@ -8,66 +8,60 @@ from functools import lru_cache
 from pathlib import Path
 
 FILE = Path(__file__).with_name("vocabulary.tsv")
+NOTHING = "-"
+"""Class of phrases that name nothing, such as "table tennis"."""
 
 
-@lru_cache(maxsize=4)
-def class_words(path: Path = FILE) -> dict[str, tuple[str, ...]]:
-    """Return {class name: words} of a vocabulary file; the class `-` holds phrases that name nothing.
+class Vocabulary:
+    """The words of every class, and the longest-match reading of captions."""
 
-    Raises ValueError naming the line if it is not a name, a tab and words.
-    """
-    words = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        name, tab, rest = line.partition("\t")
-        if not tab or not rest.strip():
-            raise ValueError(f"{path}:{number}: expected a class name, a tab and words, got {line!r}")
-        words[name] = tuple(word.strip() for word in rest.split(","))
-    return words
+    def __init__(self, words: Mapping[str, Sequence[str]]) -> None:
+        self.words = {name: tuple(entries) for name, entries in words.items()}
+        self._entries: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        matches: dict[tuple[str, ...], str] = {}
+        for name, entries in self.words.items():
+            for entry in entries:
+                split = tuple(entry.split())
+                matches[split] = name
+                matches.setdefault((*split[:-1], plural(split[-1])), name)
+        for key in sorted(matches, key=len, reverse=True):
+            self._entries.setdefault(key[0], []).append((key, matches[key]))
 
+    @classmethod
+    def load(cls, path: str = "") -> Vocabulary:
+        """Return the vocabulary of a file; the shipped one for an empty path."""
+        return _load(Path(path) if path else FILE)
 
-def phrases() -> list[str]:
-    """Return the entries of several words, longest first."""
-    several = {word for words in class_words().values() for word in words if " " in word}
-    return sorted(several, key=lambda phrase: (-len(phrase.split()), phrase))
+    def phrases(self) -> dict[str, str]:
+        """Return entries of several words by their spellings (singular and regular plural), longest first."""
+        several = sorted({entry for entries in self.words.values() for entry in entries if re.search(r"[ -]", entry)})
+        spelled = {entry: entry for entry in several} | {plural(entry): entry for entry in several}
+        return dict(sorted(spelled.items(), key=lambda item: (-len(item[0]), item[0])))
 
+    def labels_of(self, caption: str, class_ids: Mapping[str, int]) -> list[int]:
+        """Return the ids of the classes a caption names, ascending; the longest match wins.
 
-def labels_of(caption: str, class_ids: Mapping[str, int]) -> list[int]:
-    """Return the ids of the classes a caption names, ascending; the longest match wins.
+        `class_ids` maps class names to ids; classes outside it (future ones) are not reported.
+        """
+        tokens = _TOKEN.findall(caption.lower())
+        found, position = set(), 0
+        while position < len(tokens):
+            length = 1
+            for key, name in self._entries.get(tokens[position], ()):
+                if tuple(tokens[position : position + len(key)]) == key:
+                    found.add(name)
+                    length = len(key)
+                    break
+            position += length
+        return sorted(class_ids[name] for name in found if name in class_ids)
 
-    `class_ids` maps class names to ids; classes outside it (future ones) are not reported.
-    """
-    tokens = re.findall(r"[a-z]+(?:-[a-z]+)?", caption.lower())
-    table = _matches()
-    found, position = set(), 0
-    while position < len(tokens):
-        for length in range(min(_longest(), len(tokens) - position), 0, -1):
-            name = table.get(tuple(tokens[position : position + length]))
-            if name is not None:
-                found.add(name)
-                position += length
-                break
-        else:
-            position += 1
-    return sorted(class_ids[name] for name in found if name in class_ids)
-
-
-@lru_cache(maxsize=1)
-def _matches() -> dict[tuple[str, ...], str]:
-    table: dict[tuple[str, ...], str] = {}
-    for name, words in class_words().items():
-        for word in words:
-            split = tuple(word.split())
-            table[split] = name
-            table.setdefault((*split[:-1], _plural(split[-1])), name)
-    return table
+    def targets(self, name: str) -> tuple[str, ...]:
+        """Return the words a class is compared by: its entries, or its own name if it has none."""
+        return self.words.get(name, (name,))
 
 
-@lru_cache(maxsize=1)
-def _longest() -> int:
-    return max(len(key) for key in _matches())
-
-
-def _plural(word: str) -> str:
+def plural(word: str) -> str:
+    """Return the regular plural of a word or phrase."""
     if word.endswith(("s", "x", "ch", "sh")):
         return f"{word}es"
     if word.endswith("y") and word[-2:-1] not in "aeiou":
@@ -75,6 +69,24 @@ def _plural(word: str) -> str:
     return f"{word}s"
 
 
-def targets(name: str) -> Sequence[str]:
-    """Return the words a class is compared by: its vocabulary, or its own name if it has none."""
-    return class_words().get(name, (name,))
+@lru_cache(maxsize=4)
+def _load(path: Path) -> Vocabulary:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise ValueError(f"vocabulary {path} does not exist; see {FILE} for the format") from None
+    words: dict[str, list[str]] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, tab, rest = line.partition("\t")
+        entries = [" ".join(word.lower().split()) for word in rest.split(",") if word.strip()]
+        if not tab or not entries:
+            raise ValueError(f"{path}:{number}: expected a class name, a tab and words, got {line!r}")
+        if name in words:
+            raise ValueError(f"{path}:{number}: class {name} appears twice; put its words on one line")
+        words[name] = entries
+    return Vocabulary(words)
+
+
+_TOKEN = re.compile(r"[a-z]+(?:-[a-z]+)?")

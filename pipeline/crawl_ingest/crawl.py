@@ -1,205 +1,169 @@
-"""Ingestion of one shard: search, download, check, de-duplicate, and write tar, table and statistics."""
+"""Ingestion of one shard: search, download, check, and hand over to what writes the shard."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import json
 import os
-import tarfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import INGEST, QUERIES, atomic_path, read_json, read_table, write_json, write_table
+from pipeline.artifacts import QUERIES, read_json, read_table
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest import openverse
 from pipeline.crawl_ingest.downloader import Downloader
 from pipeline.crawl_ingest.duplicates import HashIndex
 from pipeline.crawl_ingest.host import FetchError
-from pipeline.crawl_ingest.intake import IntakeError, accept, perceptual_hash
+from pipeline.crawl_ingest.intake import Accepted, IntakeError, accept, perceptual_hash
+from pipeline.crawl_ingest.licence import allows
 from pipeline.crawl_ingest.network import SITE
 from pipeline.crawl_ingest.plan import query_limit
 from pipeline.crawl_ingest.reasons import KEPT, status_of
+from pipeline.crawl_ingest.shard import decide, write_shard
+from pipeline.crawl_ingest.sources import Candidate, Source, open_source
+from pipeline.crawl_ingest.spool import Place
 from pipeline.crawl_ingest.state import Outcome, PoolState
 from pipeline.progress import Progress
 
 Row = dict[str, Any]
+PAGE = 256
+"""Candidates recorded at a time."""
 
 
-def ingest(queries: Path, shard: str, protocol: Path, settings: CrawlIngest, out: Path) -> dict[str, int]:
+def ingest(
+    queries: Path, shard: str, protocol: Path | None, settings: CrawlIngest, out: Path, retry: Collection[str] = ()
+) -> dict[str, int]:
     """Write <shard>.tar, .parquet and .stats.json beside `out` (the tar) and return the counts by reason.
 
     The rows depend on what the web answers, not on the order of arrival or on earlier interruptions.
-    The pool's state lies in the folder above that of `out`.
-    Raises SearchError if the search service does not work, ValueError if `shard` is no shard's name.
+    The pool's state lies in the folder above that of `out`. Addresses that ended for a reason in `retry` are
+    asked again. Raises SearchError if the source does not work, ValueError if `shard` is no shard's name.
     """
     plan, _, number = shard.rpartition("-")
     if not plan or not number.isdecimal():
         raise ValueError(f"got shard {shard!r}, expected <plan>-<number> such as base-00000")
     rows = [row for row in read_table(queries, QUERIES) if row["shard"] == int(number)]
-    state = PoolState(out.absolute().parents[1], _policy(settings))
+    state = PoolState(out.absolute().parents[1], policy(settings))
     try:
-        candidates = asyncio.run(_crawl(rows, plan, settings, state, shard))
-        table = _decide(candidates, state, settings, _evaluation_hashes(protocol, settings))
-        _write(out, table, state)
+        keys = asyncio.run(_crawl(rows, plan, settings, state, shard, retry))
+        found = _candidates(rows, keys, state)
+        table = decide(found, state, settings, evaluation_hashes(protocol, settings))
+        return write_shard(out, table, state)
     finally:
         state.close()
-    counts = Counter(row["reason"] or "kept" for row in table)
-    assert sum(counts.values()) == len(candidates)
-    write_json(out.with_suffix("").with_suffix(".stats.json"), {"tried": len(table), **counts})
-    return dict(counts)
 
 
-def _policy(settings: CrawlIngest) -> str:
+def policy(settings: CrawlIngest) -> str:
+    """Return the name of the limits under which an outcome holds."""
     # SITE tells one mini web from another that has the same addresses; on the open web it is empty.
     limits = settings.model_dump(include={"max_bytes", "max_pixels", "min_side", "user_agent"})
-    limits["site"] = os.environ.get(SITE, "")
+    limits |= {"site": os.environ.get(SITE, ""), "hash": 2}
+    if settings.source in ("folder", "authors"):
+        limits["roots"] = [str(Path(path).resolve()) for path in (settings.path, settings.replay_path)]
     return hashlib.sha256(json.dumps(limits, sort_keys=True).encode()).hexdigest()[:12]
 
 
-async def _crawl(queries: Sequence[Row], plan: str, settings: CrawlIngest, state: PoolState, shard: str) -> list[Row]:
+async def _crawl(
+    queries: Sequence[Row], plan: str, settings: CrawlIngest, state: PoolState, shard: str, retry: Collection[str]
+) -> list[str]:
     async with Downloader(settings) as downloader:
-        limit = query_limit(plan, settings)
-        gate = asyncio.Semaphore(settings.connections_per_host)
-        found = await asyncio.gather(*(_search(downloader, q, limit, settings, state, gate) for q in queries))
-        candidates = [candidate for group in found for candidate in group]
-        todo = [url for url in dict.fromkeys(c["url"] for c in candidates) if state.outcome(url) is None]
-        progress = Progress(f"ingest {shard}", len(todo), unit="addresses")
-        tally: Counter[str] = Counter()
-        # A fixed crew of workers keeps memory flat in the number of addresses.
-        pending = iter(todo)
-
-        async def work(decoder: Executor) -> None:
-            for url in pending:
-                outcome = await _download(downloader, url, settings, state, decoder)
-                tally[status_of(outcome.reason)] += 1
-                progress.update(note=", ".join(f"{count} {status}" for status, count in sorted(tally.items())))
-
-        # Decoding beside the event loop: large images must not make the others' answers look late.
-        with ThreadPoolExecutor(1) as decoder:
-            await asyncio.gather(*(work(decoder) for _ in range(settings.connections)))
-    return candidates
+        source = open_source(settings, downloader)
+        limit, gate = query_limit(plan, settings), asyncio.Semaphore(source.at_once)
+        keys = [json.dumps(source.key(query, limit)) for query in queries]
+        # Equal texts of a shard are searched once.
+        asked = dict(zip(keys, queries, strict=True))
+        await asyncio.gather(*(_search(source, query, limit, key, state, gate) for key, query in asked.items()))
+        if retry:
+            state.forget(asked, retry)
+        total = state.plan(keys, lambda candidate: allows(settings.licences, candidate["licence"]))
+        await _download_all(source, state, settings, Progress(f"ingest {shard}", total, unit="addresses"))
+    return keys
 
 
-async def _search(
-    downloader: Downloader,
-    query: Row,
-    limit: int,
-    settings: CrawlIngest,
-    state: PoolState,
-    gate: asyncio.Semaphore,
-) -> list[Row]:
-    key = json.dumps([settings.api, query["text"], limit, settings.page_size, os.environ.get(SITE, "")])
-    found = state.search(key)
-    if found is None:
-        async with gate:
-            pages = openverse.search(downloader, settings.api, query["text"], limit, settings.page_size)
-            found = [candidate async for candidate in pages]
-        state.remember(key, found)
-    return [{**item, "query_id": query["query_id"], "rank": rank} for rank, item in enumerate(found)]
+async def _search(source: Source, query: Row, limit: int, key: str, state: PoolState, gate: asyncio.Semaphore) -> None:
+    async with gate:
+        if state.is_searched(key):
+            return
+        page: list[Candidate] = []
+        count = 0
+        async for candidate in source.search(query, limit):
+            page.append(candidate)
+            if len(page) == PAGE:
+                state.remember(key, count, page)
+                count, page = count + len(page), []
+        state.remember(key, count, page)
+        state.end_search(key, count + len(page))
+
+
+async def _download_all(source: Source, state: PoolState, settings: CrawlIngest, progress: Progress) -> None:
+    tally: Counter[str] = Counter()
+    # A fixed crew of workers keeps memory flat in the number of addresses.
+    pending = state.work()
+
+    async def work(decoder: Executor) -> None:
+        for candidate in pending:
+            outcome, place = await _download(source, candidate, settings, state, decoder)
+            state.finish(outcome, place)
+            tally[outcome.reason] += 1
+            progress.update(note=_note(tally))
+
+    # Decoding beside the event loop: large images must not make the others' answers look late.
+    with ThreadPoolExecutor(1) as decoder:
+        await asyncio.gather(*(work(decoder) for _ in range(settings.connections)))
+
+
+def _note(tally: Counter[str]) -> str:
+    parts = [f"{tally[KEPT]} kept"]
+    for status in ("refused", "failed"):
+        reasons = {reason: count for reason, count in tally.items() if status_of(reason) == status}
+        if reasons:
+            said = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+            parts.append(f"{sum(reasons.values())} {status} ({said})")
+    return ", ".join(parts)
 
 
 async def _download(
-    downloader: Downloader, url: str, settings: CrawlIngest, state: PoolState, decoder: Executor
-) -> Outcome:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    source: Source, candidate: Candidate, settings: CrawlIngest, state: PoolState, decoder: Executor
+) -> tuple[Outcome, Place | None]:
+    now, url = datetime.now(UTC).isoformat(timespec="seconds"), candidate["url"]
     try:
-        fetched = await downloader.fetch(url)
+        fetched = await source.fetch(url)
     except FetchError as error:
-        outcome = Outcome(url, error.reason, error.url, error.status, fetched_at=now)
-        state.finish(outcome)
-        return outcome
+        return Outcome(url, error.reason, error.url, error.status, fetched_at=now), None
     try:
-        image = await asyncio.get_running_loop().run_in_executor(decoder, accept, fetched.body, settings)
+        # The list may say what the bytes were when it was made: nobody can slip in others since.
+        if candidate["sha256"] and hashlib.sha256(fetched.body).hexdigest() != candidate["sha256"].lower():
+            raise IntakeError("other_bytes")
+        image, place = await asyncio.get_running_loop().run_in_executor(decoder, _take, fetched.body, settings, state)
     except IntakeError as error:
-        outcome = Outcome(url, error.reason, fetched.final_url, fetched.status, bytes=len(fetched.body), fetched_at=now)
-        state.finish(outcome)
-        return outcome
-    outcome = Outcome(
+        size = len(fetched.body)
+        return Outcome(url, error.reason, fetched.final_url, fetched.status, bytes=size, fetched_at=now), None
+    return Outcome(
         url, KEPT, fetched.final_url, fetched.status, image.image_id, image.width, image.height, len(image.data),
         image.phash, now,
-    )  # fmt: skip
-    # Syncing to disk takes longer than decoding; several at once share the wait.
-    await asyncio.to_thread(state.spool, image.image_id, image.data)
-    state.finish(outcome)
-    return outcome
+    ), place  # fmt: skip
 
 
-def _evaluation_hashes(protocol: Path, settings: CrawlIngest) -> HashIndex:
+def _take(body: bytes, settings: CrawlIngest, state: PoolState) -> tuple[Accepted, Place]:
+    image = accept(body, settings)
+    return image, state.spool(image.data)
+
+
+def evaluation_hashes(protocol: Path | None, settings: CrawlIngest) -> HashIndex:
+    """Return the perceptual hashes of the images that the protocol evaluates on, none without a protocol."""
     from pipeline.datasets.images import open_image
 
     index = HashIndex(settings.near_duplicate_bits)
-    for row in read_json(protocol)["val"]:
+    for row in read_json(protocol)["val"] if protocol else ():
         index.add(perceptual_hash(open_image(row["image"])))
     return index
 
 
-def _decide(candidates: Sequence[Row], state: PoolState, settings: CrawlIngest, evaluation: HashIndex) -> list[Row]:
-    # Duplicates are decided after all downloads, in query order and rank, so that arrival does not matter.
-    urls: set[str] = set()
-    ids: set[str] = set()
-    near = HashIndex(settings.near_duplicate_bits)
-    rows = []
-    for candidate in candidates:
-        outcome = state.outcome(candidate["url"])
-        assert outcome is not None
-        reason = outcome.reason
-        if candidate["url"] in urls:
-            reason = "duplicate_url"
-        elif reason == KEPT and outcome.image_id in ids:
-            reason = "duplicate_exact"
-        elif reason == KEPT and evaluation.near(outcome.phash):
-            reason = "duplicate_of_evaluation"
-        elif reason == KEPT and near.near(outcome.phash):
-            reason = "duplicate_near"
-        urls.add(candidate["url"])
-        if reason == KEPT:
-            ids.add(outcome.image_id)
-            near.add(outcome.phash)
-        rows.append(_row(candidate, outcome, reason))
-    return rows
-
-
-def _row(candidate: Row, outcome: Outcome, reason: str) -> Row:
-    return {
-        "image_id": outcome.image_id,
-        "url": candidate["url"],
-        "final_url": outcome.final_url,
-        "page_url": candidate["page_url"],
-        "query_id": candidate["query_id"],
-        "rank": candidate["rank"],
-        "source": candidate["source"],
-        "licence": candidate["licence"],
-        "creator": candidate["creator"],
-        "title": candidate["title"],
-        "status": status_of(reason),
-        "reason": reason,
-        "http_status": outcome.http_status,
-        "width": outcome.width,
-        "height": outcome.height,
-        "bytes": outcome.bytes,
-        "phash": outcome.phash,
-        "fetched_at": outcome.fetched_at,
-    }
-
-
-def _write(out: Path, rows: Sequence[Row], state: PoolState) -> None:
-    # WebDataset layout; fixed times and owners make equal content equal bytes.
-    with atomic_path(out) as temporary, tarfile.open(temporary, "w") as tar:
-        for row in rows:
-            if row["status"] == "kept":
-                about = {key: row[key] for key in ("url", "page_url", "licence", "creator", "title", "query_id")}
-                _add(tar, f"{row['image_id']}.jpg", state.path(row["image_id"]).read_bytes())
-                _add(tar, f"{row['image_id']}.json", json.dumps(about, sort_keys=True).encode())
-    write_table(out.with_suffix(".parquet"), rows, INGEST)
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
+def _candidates(queries: Sequence[Row], keys: Sequence[str], state: PoolState) -> Iterator[tuple[Row, Candidate]]:
+    for query, key in zip(queries, keys, strict=True):
+        for rank, candidate in enumerate(state.candidates(key)):
+            yield {"query_id": query["query_id"], "rank": rank}, candidate

@@ -24,6 +24,8 @@ from pipeline.crawl_ingest.robots import MAX_ROBOTS_BYTES, RobotsRules, opts_out
 MAX_REDIRECTS = 5
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+API_BYTES = 20_000_000
+"""Cap of an API's answer."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Fetched:
     body: bytes
     final_url: str
     status: int
+    retry_after: float | None = None
 
 
 class Downloader:
@@ -41,6 +44,7 @@ class Downloader:
     def __init__(self, settings: CrawlIngest) -> None:
         self.settings = settings
         self._hosts: dict[str, asyncio.Task[Host]] = {}
+        self._apis: dict[str, Host] = {}
         self._jitter = random.Random(0)
 
     async def __aenter__(self) -> Downloader:
@@ -57,17 +61,19 @@ class Downloader:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def fetch(self, url: str, patient: bool = False) -> Fetched:
+    async def fetch(self, url: str, api: bool = False) -> Fetched:
         """Return the body of an address. Raises FetchError with the reason it was refused or failed.
 
-        A time-out is final unless `patient`: searches are worth waiting for, one image among many is not.
+        `api` marks a request to a documented API, which its own terms govern: robots.txt and X-Robots-Tag speak to
+        crawlers that follow links and are not asked (Wikimedia's disallows `/w/`, where its API lies). A time-out
+        is final for an image, one among many, and not for a search.
         """
         for attempt in range(self.settings.retries + 1):
             last = attempt == self.settings.retries
             try:
-                return await self._follow(url)
+                return await self._follow(url, api)
             except TimeoutError:
-                if last or not patient:
+                if last or not api:
                     raise FetchError("timeout", url=url) from None
             except _RetryError as again:
                 if last or (again.after or 0) > MAX_WAIT:
@@ -80,15 +86,15 @@ class Downloader:
             return after
         return min(0.5 * 2**attempt, MAX_WAIT) * self._jitter.uniform(0.5, 1.0)
 
-    async def _follow(self, address: str) -> Fetched:
+    async def _follow(self, address: str, api: bool) -> Fetched:
         url, left = _parse(address), self.settings.timeout
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                host = await self._host(url)
+                host = await self._host(url, api)
                 # Waiting for our turn is our own wish and no fault of the host: only requests use up its time.
                 async with host.turn():
                     began = time.monotonic()
-                    result = await self._request(url, host, left)
+                    result = await self._request(url, host, left, api)
                     left -= time.monotonic() - began
             except FetchError as error:
                 raise FetchError(error.reason, error.status, str(url)) from None
@@ -97,10 +103,13 @@ class Downloader:
             url = result
         raise FetchError("redirect_limit", url=str(url))
 
-    async def _host(self, url: URL) -> Host:
+    async def _host(self, url: URL, api: bool) -> Host:
         if is_private_literal(url.host or ""):
             raise FetchError("private_address")
-        origin = str(url.origin())
+        origin, name = str(url.origin()), url.host or ""
+        if api:
+            self._apis[origin] = self._apis.get(origin) or Host(name, RobotsRules(""), self.settings)
+            return self._apis[origin]
         if origin not in self._hosts:
             self._hosts[origin] = asyncio.ensure_future(self._meet(URL(origin)))
         host = await asyncio.shield(self._hosts[origin])
@@ -113,7 +122,8 @@ class Downloader:
         for attempt in range(self.settings.retries + 1):
             try:
                 async with asyncio.timeout(self.settings.timeout):
-                    return Host(RobotsRules(await self._robots(origin)), self.settings)
+                    rules = RobotsRules(await self._robots(origin))
+                    return Host(origin.host or "", rules, self.settings)
             except TimeoutError:
                 break
             except _RetryError as again:
@@ -137,7 +147,7 @@ class Downloader:
                         break
         return body[:MAX_ROBOTS_BYTES].decode("utf-8", "replace")
 
-    async def _request(self, url: URL, host: Host, seconds: float) -> Fetched | URL:
+    async def _request(self, url: URL, host: Host, seconds: float, api: bool) -> Fetched | URL:
         with _translated(url):
             async with asyncio.timeout(seconds), self._session.get(url, allow_redirects=False) as response:
                 moved = response.status in REDIRECTS and "Location" in response.headers
@@ -147,19 +157,20 @@ class Downloader:
                     raise _RetryError(response.status, after)
                 if response.status != 200 and not moved:
                     raise FetchError("http_error", response.status)
-                if opts_out(response.headers.getall("X-Robots-Tag", []), self.settings.user_agent):
+                if not api and opts_out(response.headers.getall("X-Robots-Tag", []), self.settings.user_agent):
                     raise FetchError("robots_header", response.status)
                 if moved:
                     return _parse(response.headers["Location"], url)
-                return Fetched(await self._read(response), str(url), response.status)
+                body = await self._read(response, API_BYTES if api else self.settings.max_bytes)
+                return Fetched(body, str(url), response.status, retry_after(response.headers))
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, cap: int) -> bytes:
         body = bytearray()
-        if (response.content_length or 0) > self.settings.max_bytes:
+        if (response.content_length or 0) > cap:
             raise FetchError("too_large", response.status)
         async for chunk in response.content.iter_chunked(65536):
             body += chunk
-            if len(body) > self.settings.max_bytes:
+            if len(body) > cap:
                 raise FetchError("too_large", response.status)
         return bytes(body)
 

@@ -1,36 +1,108 @@
-"""Near duplicates by perceptual hash, without comparing every pair."""
+"""Near duplicates by perceptual hash without comparing every pair, and exact ones in little memory.
+
+Multi-index hashing (Norouzi, Punjani, Fleet, CVPR 2012): a hash is cut into a few bands; of two hashes within r bits,
+one band at least differs by no more than r / bands. So a look-up tries all keys that close to each of its bands.
+The number of keys is fixed, and with wide bands hardly a stored hash shares a key: the cost of a look-up grows with
+the logarithm of what is stored. `python bench/duplicates.py` measures it.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from itertools import pairwise
+import hashlib
+from itertools import combinations, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+BITS = 64
+MIN_RECENT = 2048
 
 
 class HashIndex:
-    """Finds a stored 64-bit hash within `bits` of another.
-
-    The hash is cut into bits + 1 bands; two hashes that differ in at most `bits` bits agree in one band at
-    least, so only hashes that share a band are compared.
-    """
+    """Finds a stored 64-bit hash within `bits` of another. Stores 8 bytes per band and hash."""
 
     def __init__(self, bits: int) -> None:
         self.bits = bits
-        n_bands = bits + 1
-        edges = [round(64 * i / n_bands) for i in range(n_bands + 1)]
-        self._bands = [(low, (1 << (high - low)) - 1) for low, high in pairwise(edges)]
-        self._tables: list[dict[int, list[int]]] = [defaultdict(list) for _ in self._bands]
+        # Three bands keep the look-up's keys few and the bands wide; more bits need more bands.
+        n_bands = max(1, min(bits + 1, 3 + bits // 6))
+        edges = [round(BITS * i / n_bands) for i in range(n_bands + 1)]
+        self._bands = [_Band(low, high - low, bits // n_bands) for low, high in pairwise(edges)]
+        self._recent: Hashes = np.empty(MIN_RECENT, np.uint64)
+        self._n_recent = self._n_sorted = 0
+
+    def __len__(self) -> int:
+        return self._n_sorted + self._n_recent
 
     def add(self, phash: str) -> None:
         """Store a hash given in hex."""
-        value = int(phash, 16)
-        for table, (shift, mask) in zip(self._tables, self._bands, strict=True):
-            table[value >> shift & mask].append(value)
+        self._recent[self._n_recent] = int(phash, 16)
+        self._n_recent += 1
+        if self._n_recent == len(self._recent):
+            self.extend(np.empty(0, np.uint64))
+
+    def extend(self, values: Hashes) -> None:
+        """Store many hashes."""
+        fresh = np.concatenate([self._recent[: self._n_recent], values])
+        for band in self._bands:
+            band.merge(fresh)
+        self._n_sorted, self._n_recent = self._n_sorted + len(fresh), 0
+        # Fewer merges as the index grows: each one copies it.
+        self._recent = np.empty(max(MIN_RECENT, self._n_sorted // 128), np.uint64)
 
     def near(self, phash: str) -> bool:
         """Return whether a stored hash differs in at most `bits` bits."""
-        value = int(phash, 16)
-        for table, (shift, mask) in zip(self._tables, self._bands, strict=True):
-            for other in table.get(value >> shift & mask, ()):
-                if (value ^ other).bit_count() <= self.bits:
-                    return True
-        return False
+        value = np.uint64(int(phash, 16))
+        recent = self._recent[: self._n_recent]
+        if (np.bitwise_count(recent ^ value) <= self.bits).any():
+            return True
+        return self._n_sorted > 0 and any(band.near(value, self.bits) for band in self._bands)
+
+
+class _Band:
+    """Hashes rotated so that the band comes first, and sorted: those that share a key lie side by side."""
+
+    def __init__(self, low: int, width: int, radius: int) -> None:
+        self._turn, self._rest = np.uint64((low + width) % BITS), np.uint64(BITS - width)
+        flips = [sum(1 << bit for bit in some) for n in range(radius + 1) for some in combinations(range(width), n)]
+        self._flips = np.array(flips, np.uint64) << self._rest
+        self._last = (np.uint64(1) << self._rest) - np.uint64(1) if width < BITS else np.uint64(0)
+        self._sorted: Hashes = np.empty(0, np.uint64)
+
+    def merge(self, values: Hashes) -> None:
+        fresh = np.sort(self._rotated(values))
+        self._sorted = np.insert(self._sorted, np.searchsorted(self._sorted, fresh), fresh)
+
+    def near(self, value: np.uint64, bits: int) -> bool:
+        turned = self._rotated(value)
+        first = (turned & ~self._last) ^ self._flips
+        begins = np.searchsorted(self._sorted, first)
+        ends = np.searchsorted(self._sorted, first | self._last, side="right")
+        lengths = ends - begins
+        # All ranges in one array: position k of a range that begins at b stands for b + k.
+        offsets = begins - np.cumsum(lengths) + lengths
+        close = self._sorted[np.repeat(offsets, lengths) + np.arange(lengths.sum())]
+        return bool((np.bitwise_count(close ^ turned) <= bits).any())
+
+    def _rotated(self, values: Hashes | np.uint64) -> Hashes:
+        if not self._turn:
+            return np.asarray(values)
+        return np.asarray((values >> self._turn) | (values << (np.uint64(BITS) - self._turn)))
+
+
+class SeenTexts:
+    """A set of texts that keeps 8 bytes of each; the chance that two of ten million are confused is 3 in a million."""
+
+    def __init__(self) -> None:
+        self._digests = HashIndex(0)
+
+    def add(self, text: str) -> None:
+        """Remember a text."""
+        self._digests.add(_digest(text))
+
+    def __contains__(self, text: str) -> bool:
+        return self._digests.near(_digest(text))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

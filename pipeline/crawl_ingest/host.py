@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aiolimiter import AsyncLimiter
-
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.pace import Pace
 from pipeline.crawl_ingest.robots import RobotsRules
 
 MAX_WAIT = 30.0
@@ -26,27 +25,30 @@ class FetchError(Exception):
 class Host:
     """What a host allows and how fast it is asked. Raises FetchError if its Crawl-delay exceeds MAX_WAIT."""
 
-    def __init__(self, rules: RobotsRules, settings: CrawlIngest) -> None:
+    def __init__(self, name: str, rules: RobotsRules, settings: CrawlIngest) -> None:
         delay = rules.delay(settings.user_agent)
         if delay > MAX_WAIT:
             raise FetchError("crawl_delay")
         self.rules = rules
-        self._slots = asyncio.Semaphore(settings.connections_per_host)
         self._not_before = 0.0
-        pace = 1 / settings.requests_per_second
+        gap, slots = 1 / settings.requests_per_second, settings.connections_per_host
         # Our own rate may come in small bursts; a Crawl-delay is a gap between any two requests.
-        burst = max(1.0, min(settings.connections_per_host, 1 / pace))
-        self._limiter = AsyncLimiter(1, delay) if delay > pace else AsyncLimiter(burst, burst * pace)
+        burst = 1.0 if delay > gap else max(1.0, min(slots, 1 / gap))
+        self._pace = Pace(name, max(gap, delay), burst, slots)
 
     def pause(self, seconds: float) -> None:
-        """Let no request begin for so long."""
+        """Let no request begin for so long; a pause that is short enough to wait for binds other crawls too."""
         self._not_before = max(self._not_before, asyncio.get_running_loop().time() + seconds)
+        if 0 < seconds <= MAX_WAIT:
+            self._pace.rest(seconds)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for a free connection, the pace and a pause; raise FetchError if the pause is too long to wait."""
-        async with self._slots:
-            await self._limiter.acquire()
+        async with self._pace.connection():
+            if self._not_before - asyncio.get_running_loop().time() > MAX_WAIT:
+                raise FetchError("told_to_wait")
+            await self._pace.turn()
             while (wait := self._not_before - asyncio.get_running_loop().time()) > 0:
                 if wait > MAX_WAIT:
                     raise FetchError("told_to_wait")

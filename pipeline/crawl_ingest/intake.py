@@ -12,7 +12,7 @@ import io
 import warnings
 from dataclasses import dataclass
 
-import imagehash
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.config import CrawlIngest
@@ -20,6 +20,8 @@ from pipeline.crawl_ingest.jpeg import is_bare
 
 QUALITY = 95
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_SIDE = 32
+_COSINES = np.cos(np.pi / _SIDE * np.outer(np.arange(8), np.arange(_SIDE) + 0.5))
 
 
 class IntakeError(Exception):
@@ -69,16 +71,27 @@ def _decode(data: bytes, settings: CrawlIngest) -> Accepted:
             raise IntakeError("too_many_pixels")
         if min(image.size) < settings.min_side:
             raise IntakeError("too_small")
-        plain = image.format == "JPEG" and image.mode == "RGB" and is_bare(data)
+        if image.format == "JPEG" and image.mode == "RGB" and is_bare(data):
+            # All of the data is read and checked; colours, which nobody asks for here, need not be computed.
+            image.draft("L", image.size)
+            image.load()
+            return _accepted(data, image)
         upright = _rgb(ImageOps.exif_transpose(image))
-    stored = data if plain else _encode(upright)
+    return _accepted(_encode(upright), upright)
+
+
+def _accepted(stored: bytes, image: Image.Image) -> Accepted:
     digest = hashlib.sha256(stored).hexdigest()
-    return Accepted(stored, digest, upright.width, upright.height, perceptual_hash(upright))
+    return Accepted(stored, digest, image.width, image.height, perceptual_hash(image))
 
 
 def perceptual_hash(image: Image.Image) -> str:
-    """Return the 64-bit pHash in hex."""
-    return str(imagehash.phash(image))
+    """Return the 64-bit pHash in hex: the signs of the lowest 8 x 8 cosine coefficients against their median."""
+    # Averaging blocks before the filter is several times faster and changes hardly a bit.
+    grey = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    low = (_COSINES @ np.asarray(grey, np.float64) @ _COSINES.T).ravel()
+    ranked = np.sort(low)
+    return np.packbits(low > (ranked[31] + ranked[32]) / 2).tobytes().hex()
 
 
 def _rgb(image: Image.Image) -> Image.Image:

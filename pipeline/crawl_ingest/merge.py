@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from pipeline.artifacts import INGEST, MANIFEST, QUERIES, read_table, write_table
+from pipeline.artifacts import INGEST, MANIFEST, QUERIES, read_rows, read_table, row_writer
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.duplicates import HashIndex
+from pipeline.crawl_ingest.duplicates import HashIndex, SeenTexts
 from pipeline.crawl_ingest.reasons import KEPT, status_of
+
+Row = dict[str, Any]
+BATCH = 512
+"""Rows of a shard in memory at a time."""
 
 
 def merge(queries: Path, shards: Sequence[Path], settings: CrawlIngest, out: Path) -> None:
@@ -17,30 +23,31 @@ def merge(queries: Path, shards: Sequence[Path], settings: CrawlIngest, out: Pat
     Raises ValueError if a shard holds a query that is not in `queries`.
     """
     asked = {row["query_id"]: (order, row) for order, row in enumerate(read_table(queries, QUERIES))}
-    rows = []
-    for path in shards:
-        for row in read_table(path, INGEST):
-            if row["query_id"] not in asked:
-                raise ValueError(f"{path} answers query {row['query_id']}, which is not in {queries}; crawl it again")
-            order, query = asked[row["query_id"]]
-            extra = {
-                "shard": path.stem,
-                "query_text": query["text"],
-                **{key: query[key] for key in ("kind", "class_ids", "source_image_id")},
-            }
-            rows.append((order, row["rank"], {**row, **extra}))
-    rows.sort(key=lambda item: item[:2])
-    ids: set[str] = set()
-    near = HashIndex(settings.near_duplicate_bits)
-    for _, _, row in rows:
-        if row["reason"] != KEPT:
-            continue
-        if row["image_id"] in ids:
-            row["reason"] = "duplicate_exact"
-        elif near.near(row["phash"]):
-            row["reason"] = "duplicate_near"
-        else:
-            ids.add(row["image_id"])
-            near.add(row["phash"])
-        row["status"] = status_of(row["reason"])
-    write_table(out, [row for _, _, row in rows], MANIFEST)
+    ids, near = SeenTexts(), HashIndex(settings.near_duplicate_bits)
+    # Each shard is in the order of queries and ranks already.
+    ordered = heapq.merge(*(_rows(path, asked, queries) for path in shards), key=lambda item: item[:2])
+    with row_writer(out, MANIFEST) as write:
+        for _, _, row in ordered:
+            if row["reason"] == KEPT:
+                if row["image_id"] in ids:
+                    row["reason"] = "duplicate_exact"
+                elif near.near(row["phash"]):
+                    row["reason"] = "duplicate_near"
+                else:
+                    ids.add(row["image_id"])
+                    near.add(row["phash"])
+                row["status"] = status_of(row["reason"])
+            write(row)
+
+
+def _rows(path: Path, asked: Mapping[str, tuple[int, Row]], queries: Path) -> Iterator[tuple[int, int, Row]]:
+    for row in read_rows(path, INGEST, BATCH):
+        if row["query_id"] not in asked:
+            raise ValueError(f"{path} answers query {row['query_id']}, which is not in {queries}; crawl it again")
+        order, query = asked[row["query_id"]]
+        extra = {
+            "shard": path.stem,
+            "query_text": query["text"],
+            **{key: query[key] for key in ("kind", "class_ids", "source_image_id")},
+        }
+        yield order, row["rank"], {**row, **extra}

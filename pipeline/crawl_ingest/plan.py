@@ -44,6 +44,22 @@ def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, capt
     write_table(out, rows, QUERIES, provenance={"plan": plan})
 
 
+def write_class_plan(names: Path, settings: CrawlIngest, out: Path) -> None:
+    """Write a query for each class of a text file, one name per line; the first line is class 1.
+
+    Raises ValueError if the file has no names or one of them twice.
+    """
+    listed = [name for line in names.read_text().splitlines() if (name := line.strip())]
+    if not listed or len(set(listed)) != len(listed):
+        raise ValueError(
+            f"{names} holds {len(listed)} class names, {len(set(listed))} of them different; expected one a line"
+        )
+    rows = [_row(QUERY_WORDS.get(name, name), "class", [number], "") for number, name in enumerate(listed, 1)]
+    for index, row in enumerate(rows):
+        row["shard"] = index % settings.shards
+    write_table(out, rows, QUERIES, provenance={"plan": "classes"})
+
+
 def query_limit(plan: str, settings: CrawlIngest) -> int:
     """Return how many candidates a query of the plan may bring."""
     if plan.startswith("replay"):

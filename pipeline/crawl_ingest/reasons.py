@@ -10,6 +10,7 @@ REFUSED = {
     "crawl_delay": "robots.txt asks for longer gaps between requests than the crawl can wait",
     "robots_header": "X-Robots-Tag opts out (noai, noimageai, noindex, noimageindex)",
     "private_address": "the host resolves to an address that is not global",
+    "licence": "the licence is not on the allow-list; the address was not requested",
     "scheme": "the address or a redirect is not a plain http or https address",
 }
 FAILED = {
@@ -19,6 +20,8 @@ FAILED = {
     "connection": "the connection could not be made or broke",
     "redirect_limit": "more redirects than allowed, or a loop",
     "too_large": "the body exceeds the byte cap",
+    "missing_file": "the file of a local folder cannot be read",
+    "other_bytes": "the bytes are not those whose sha256 the list of addresses states",
     "empty": "the body has no bytes",
     "not_an_image": "the bytes do not decode as a raster image",
     "truncated": "the image ends before its last row",

@@ -1,23 +1,134 @@
-"""`python -m pipeline.datasets protocol`: write the protocol of one step."""
+"""`python -m pipeline.datasets prepare|explain|compare-splits|init|import|protocol`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from pipeline.cli import add_settings, read_settings, run_cli
+
+DATASETS = ("voc", "ade", "coco", "coco_voc", "own", "minivoc")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.datasets", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    protocol = commands.add_parser("protocol", help="images, classes and labels of one step")
+    _add_prepare(commands)
+    _add_explain(commands)
+    _add_compare(commands)
+    _add_init(commands)
+    _add_import(commands)
+    protocol = commands.add_parser("protocol", help="write images, classes and labels of one step")
     protocol.add_argument("--step", type=int, required=True)
     protocol.add_argument("--out", type=Path, required=True)
     protocol.set_defaults(run=_protocol)
     add_settings(protocol)
     return run_cli(parser, argv)
+
+
+def _add_prepare(commands: Any) -> None:
+    prepare = commands.add_parser("prepare", help="check a downloaded data set and build what is derived from it")
+    prepare.add_argument("dataset", help="voc, ade, coco or coco_voc")
+    prepare.add_argument("--root", type=Path, required=True, help="its folder; for coco_voc one with coco/ and voc/")
+    prepare.add_argument("--sbd", type=Path, help="the dataset/ folder of SBD, if it is not under the root")
+    prepare.add_argument("--subset", action="store_true", help="the data is deliberately a part of the whole")
+    prepare.add_argument("--no-checksums", action="store_true", help="do not build or compare checksums.sha256")
+    prepare.set_defaults(run=_prepare)
+
+
+def _add_explain(commands: Any) -> None:
+    explain = commands.add_parser("explain", help="say what each step of a task contains")
+    _add_task(explain)
+    explain.add_argument("--rule", choices=("plop", "mib", "wilson"), default="plop", help="label rule")
+    explain.add_argument("--root", type=Path, help="count the images of this data set beside the reference")
+    explain.set_defaults(run=_explain)
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser("compare-splits", help="name every difference between train-<t>.npy lists and ours")
+    _add_task(compare)
+    compare.add_argument("--root", type=Path, required=True, help="the data set's folder")
+    compare.add_argument("--theirs", type=Path, required=True, help="folder that holds train-0.npy, train-1.npy, ...")
+    compare.add_argument("--limit", type=int, default=10, help="ids named per list; 0 names all")
+    compare.set_defaults(run=_compare)
+
+
+def _add_init(commands: Any) -> None:
+    init = commands.add_parser("init", help="check your own data and write its splits, tasks and experiment")
+    init.add_argument("root", type=Path, help="folder with images/, masks/ and classes.txt")
+    init.add_argument("--seed", type=int, default=0, help="seed of the division into train and val")
+    init.set_defaults(run=_init)
+
+
+def _add_import(commands: Any) -> None:
+    kinds = commands.add_parser("import", help="take over what the original repositories wrote").add_subparsers(
+        required=True
+    )
+    replay = kinds.add_parser("replay", help="a replay folder with train_fullPath.txt, as pseudolabels.parquet")
+    replay.add_argument("root", type=Path)
+    replay.add_argument("--per-source", type=int, default=2, help="images of each source image")
+    replay.set_defaults(run=_import_replay)
+    checkpoint = kinds.add_parser("checkpoint", help="a .pth of MiB, PLOP, SATS or WILSON, as model.safetensors")
+    checkpoint.add_argument("file", type=Path)
+    checkpoint.add_argument("--protocol", type=Path, required=True, help="protocol/step<k>.json of its step")
+    checkpoint.add_argument("--backbone", default="deeplabv3_resnet101")
+    checkpoint.set_defaults(run=_import_checkpoint)
+    for command in (replay, checkpoint):
+        command.add_argument("--out", type=Path, required=True)
+
+
+def _add_task(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", help=", ".join(DATASETS))
+    parser.add_argument("task", help="15-1, 100-50, voc, ...")
+    parser.add_argument("--setting", default="overlap", help="overlap, disjoint, sequential or partition")
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from pipeline.datasets.prepare.preparation import Options, prepare
+
+    options = Options(arguments.sbd, arguments.subset, not arguments.no_checksums)
+    print("\n".join(prepare(arguments.dataset, arguments.root, options).lines))
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    from pipeline.datasets.explain import explain
+
+    lines = explain(arguments.dataset, arguments.task, arguments.setting, arguments.rule, arguments.root)
+    print("\n".join(lines))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from pipeline.datasets import DatasetError
+    from pipeline.datasets.readers import open_dataset
+    from pipeline.datasets.split_lists import compare_lists
+
+    reader = open_dataset(arguments.dataset, arguments.root)
+    found = compare_lists(reader, arguments.task, arguments.setting, arguments.theirs)
+    for difference in found:
+        print("\n".join(difference.lines(arguments.limit)))
+    wrong = [difference.step for difference in found if not difference.equal]
+    if wrong:
+        raise DatasetError(f"{len(wrong)} of {len(found)} lists differ (steps {', '.join(map(str, wrong))})")
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from pipeline.datasets.own_init import init_own
+
+    print("\n".join(init_own(arguments.root, arguments.seed)))
+
+
+def _import_replay(arguments: argparse.Namespace) -> None:
+    from pipeline.migration.replay import import_replay
+
+    print(import_replay(arguments.root, arguments.out, arguments.per_source))
+
+
+def _import_checkpoint(arguments: argparse.Namespace) -> None:
+    from pipeline.migration.checkpoint import import_checkpoint
+
+    print(import_checkpoint(arguments.file, arguments.protocol, arguments.out, arguments.backbone))
 
 
 def _protocol(arguments: argparse.Namespace) -> None:

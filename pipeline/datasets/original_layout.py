@@ -40,17 +40,25 @@ def replay_rows(root: Path, per_source: int = 2) -> list[Row]:
 
     Each line holds an image and a label path; the label holds channel ids. Raises DatasetError naming file and line.
     """
-    rows = []
+    return [_row(Path(image), "replay", label, []) for _, image, label in replay_pairs(root, per_source)]
+
+
+def replay_pairs(root: Path, per_source: int = 2) -> list[tuple[Path, str, str]]:
+    """Return (source folder, image, label) of the first `per_source` lines of every source's listing.
+
+    Raises DatasetError naming file and line, or if there is no listing.
+    """
+    pairs = []
     for listing in sorted(root.glob("*/train_fullPath.txt")):
         lines = [line for line in listing.read_text().splitlines() if line.strip()]
         for number, line in enumerate(lines[:per_source], 1):
             fields = line.split()
             if len(fields) != 2:
                 raise DatasetError(f"{listing}:{number}: expected an image and a label path, got {line!r}")
-            rows.append(_row(Path(fields[0]), "replay", fields[1], []))
-    if not rows:
+            pairs.append((listing.parent, fields[0], fields[1]))
+    if not pairs:
         raise DatasetError(f"{root} has no folder with a train_fullPath.txt; expected <root>/<source id>/")
-    return rows
+    return pairs
 
 
 def _new_classes(dataset: str, task: str, step: int) -> list[int]:

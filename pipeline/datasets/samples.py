@@ -18,7 +18,7 @@ from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_image, open_mask
 from pipeline.datasets.saliency import THRESHOLD, open_saliency
 from pipeline.datasets.tasks import IGNORE, Rule, label_map, select_labels
-from pipeline.datasets.transforms import TrainGeometry, eval_geometry, normalise
+from pipeline.datasets.transforms import ScaleGeometry, TrainGeometry, eval_geometry, normalise
 
 CACHE_IMAGES = 6000
 """Decoded images kept per process; MiniVOC fits whole, so that a CPU trains instead of decoding."""
@@ -52,13 +52,14 @@ class TrainListDataset(Dataset[dict[str, Any]]):
         saliency_threshold: float = THRESHOLD,
     ) -> None:
         self.rows, self.settings, self.seed = list(rows), settings, seed
-        self.all_labels = all_labels
+        sequential = protocol.get("setting") == "sequential"
+        self.all_labels = all_labels or sequential
         self.saliency, self.saliency_threshold = saliency, saliency_threshold
         self._task = (protocol["dataset"], protocol["task"], protocol["step"])
         self._n_channels = len(protocol["order"])
-        self._table = label_map(*self._task, "train", rule)
+        self._table = label_map(*self._task, "train", rule, keep_old=sequential)
         self._known_table = label_map(*self._task, "test", rule)
-        self._n_classes = len(protocol["class_names"])
+        self._n_classes = max(map(int, protocol["class_names"]))
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -73,9 +74,14 @@ class TrainListDataset(Dataset[dict[str, Any]]):
         rng = random.Random(f"{self.seed}/{self._epoch}/{index}")
         image = _picture(row["image"])
         size, area = self.settings.train_size, self.settings.train_area
-        geometry = TrainGeometry.draw(*image.size, size, rng, area)
+        geometry: TrainGeometry | ScaleGeometry = (
+            TrainGeometry.draw(*image.size, size, rng, area)
+            if self.settings.train_crop == "published"
+            else ScaleGeometry.draw(*image.size, size, rng)
+        )
         if row["mask"]:
-            values = np.asarray(geometry.labels(Image.fromarray(_mask(row["mask"]))))
+            margin = 0 if self.settings.train_crop == "ssul" else IGNORE
+            values = np.asarray(geometry.labels(Image.fromarray(_mask(row["mask"])), margin))
         else:
             values = np.full((size, size), IGNORE, np.uint8)
         item = {
@@ -89,14 +95,14 @@ class TrainListDataset(Dataset[dict[str, Any]]):
             item["saliency"] = self._salient(self.saliency / f"{row['image_id']}.png", image.size, geometry)
         return item
 
-    def _salient(self, path: Path, size: tuple[int, int], geometry: TrainGeometry) -> torch.Tensor:
+    def _salient(self, path: Path, size: tuple[int, int], geometry: TrainGeometry | ScaleGeometry) -> torch.Tensor:
         salient = _saliency(str(path), self.saliency_threshold)
         if salient.shape != size[::-1]:
             raise DatasetError(
                 f"saliency map {path} is {salient.shape[1]}x{salient.shape[0]}, its image {size[0]}x{size[1]}; "
                 "delete it and run the rule `detect_saliency` again"
             )
-        return torch.from_numpy(np.array(geometry.labels(Image.fromarray(salient)), bool))
+        return torch.from_numpy(np.array(geometry.labels(Image.fromarray(salient), 0), bool))
 
     def _channels(self, role: str, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if role == "dataset":
@@ -116,15 +122,16 @@ class TrainListDataset(Dataset[dict[str, Any]]):
 class EvalDataset:
     """Validation images of a protocol: image (tensor), mask (uint8, the step's labels of the split), image_id.
 
-    `test` labels every class so far, `val` those of the step alone.
+    `size` is the side of the centre crop; None evaluates whole images, whose sizes differ. `test` labels every class
+    so far, `val` those of the step alone.
     """
 
     def __init__(
-        self, protocol: dict[str, Any], size: int, rule: Rule = "wilson", split: Literal["val", "test"] = "test"
+        self, protocol: dict[str, Any], size: int | None, rule: Rule = "wilson", split: Literal["val", "test"] = "test"
     ) -> None:
         self.rows, self.size = protocol["val"], size
         self._table = label_map(protocol["dataset"], protocol["task"], protocol["step"], split, rule)
-        self._n_classes = len(protocol["class_names"])
+        self._n_classes = max(map(int, protocol["class_names"]))
 
     def __len__(self) -> int:
         return len(self.rows)

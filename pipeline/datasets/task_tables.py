@@ -121,5 +121,6 @@ ALIASES: dict[tuple[str, str], str] = {
     ("ade", "joint"): "offline",
     ("ade", "50"): "50-50",
     ("ade", "50b"): "50-50b",
+    ("coco-voc", "joint"): "offline",
     **{("voc", f"15-1_{letter}"): f"15-5s_{letter}" for letter in _ORDERS},
 }

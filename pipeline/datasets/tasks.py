@@ -12,26 +12,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import nearest
-from pipeline.datasets.task_tables import ALIASES, TASKS
+from pipeline.datasets.task_files import read_tasks
+from pipeline.datasets.task_tables import ALIASES, TASKS, Steps
 
 IGNORE = 255
 Rule = Literal["plop", "mib", "wilson"]
 Split = Literal["train", "val", "test"]
+SETTINGS = ("overlap", "disjoint", "sequential", "partition")
+OWN = "own:"
+"""Prefix of the key of a user's own data; the data set's folder follows."""
 
 
 def canonical_task(dataset: str, task: str) -> str:
     """Return the canonical name of a task (`15-1` is `15-5s`). Raises ValueError naming the nearest one."""
-    family = _family(dataset)
-    name = ALIASES.get((family, task), task)
-    if name not in TASKS[family]:
-        known = [*TASKS[family], *(alias for f, alias in ALIASES if f == family)]
-        raise ValueError(f"unknown task `{task}` of data set {dataset}; {nearest(task, known)}")
+    tasks, aliases = _tasks(dataset), aliases_of(dataset)
+    name = aliases.get(task, task)
+    if name not in tasks:
+        raise ValueError(f"unknown task `{task}` of data set {dataset}; {nearest(task, [*tasks, *aliases])}")
     return name
+
+
+def task_names(dataset: str) -> list[str]:
+    """Return the canonical names of a data set's tasks."""
+    return list(_tasks(dataset))
+
+
+def aliases_of(dataset: str) -> dict[str, str]:
+    """Return {alias: canonical task} of a data set."""
+    if dataset.startswith(OWN):
+        return {}
+    family = _family(dataset)
+    return {alias: name for (f, alias), name in ALIASES.items() if f == family}
 
 
 def classes_per_step(dataset: str, task: str) -> list[list[int]]:
     """Return the class ids of each step; step 0 begins with 0. Raises ValueError for an unknown task."""
-    return [list(step) for step in TASKS[_family(dataset)][canonical_task(dataset, task)]]
+    return [list(step) for step in _tasks(dataset)[canonical_task(dataset, task)]]
 
 
 def order(dataset: str, task: str, step: int) -> list[int]:
@@ -46,35 +62,48 @@ def select_images(presence: NDArray[np.bool_], dataset: str, task: str, step: in
     """Return the positions of the images of a step, ascending.
 
     presence: bool (images, classes), column j = class id j + 1. `overlap`: the image shows a class of the
-    step; `disjoint`: and none of a later step (web_wilss.md 2.4).
+    step; `disjoint` and `sequential`: and none of a later step (web_wilss.md 2.4; `sequential` differs in that
+    masks keep their old classes); `partition`: MiB's partition of ADE20K.
     """
-    if setting not in ("overlap", "disjoint"):
-        raise ValueError(f"unknown setting `{setting}`; {nearest(setting, ['overlap', 'disjoint'])}")
+    if setting not in SETTINGS:
+        raise ValueError(f"unknown setting `{setting}`; {nearest(setting, SETTINGS)}")
     known = order(dataset, task, step)
+    if setting == "partition":
+        return _partition(presence, dataset, task, step)
     columns = [c - 1 for c in classes_per_step(dataset, task)[step] if c != 0]
     chosen = presence[:, columns].any(axis=1)
-    if setting == "disjoint":
+    if setting != "overlap":
         future = np.ones(presence.shape[1], bool)
         future[[c - 1 for c in known if c != 0]] = False
         chosen &= ~presence[:, future].any(axis=1)
     return np.flatnonzero(chosen)
 
 
-def label_map(dataset: str, task: str, step: int, split: Split, rule: Rule) -> NDArray[np.uint8]:
+def _partition(presence: NDArray[np.bool_], dataset: str, task: str, step: int) -> NDArray[np.int64]:
+    # partition.py asks this module for the steps.
+    from pipeline.datasets.partition import partition_images
+
+    return partition_images(presence, dataset, canonical_task(dataset, task))[step]
+
+
+def label_map(
+    dataset: str, task: str, step: int, split: Split, rule: Rule, keep_old: bool = False
+) -> NDArray[np.uint8]:
     """Return a table of 256 entries from mask value to training or test label (channel, 0 or 255).
 
     plop: old and future classes are background, void is ignored. mib: as plop in training but void becomes
     background; in val and test unlisted classes are ignored. wilson: void becomes background in training,
-    old classes keep their channel in val and test, future classes are background.
+    old classes keep their channel in val and test, future classes are background. `keep_old` leaves old classes
+    their channel in training too (the sequential setting).
     """
     channels = {class_id: channel for channel, class_id in enumerate(order(dataset, task, step))}
     current = set(classes_per_step(dataset, task)[step]) - {0}
-    keeps_old = split == "test" or (split == "val" and rule == "wilson")
+    keeps_old = keep_old or split == "test" or (split == "val" and rule == "wilson")
     table = np.zeros(256, np.uint8)
     if rule == "mib" and split != "train":
         table[:] = IGNORE
         # Outside training MiB ignores whatever is not annotated; ADE's class 0 is "other", not background.
-        table[0] = IGNORE if _family(dataset) == "ade" else 0
+        table[0] = IGNORE if dataset == "ade" else 0
     for class_id, channel in channels.items():
         if class_id in current or (keeps_old and class_id != 0):
             table[class_id] = channel
@@ -109,6 +138,12 @@ def select_labels(
         n_new = len([c for c in classes_per_step(dataset, task)[step] if c != 0])
         vector[: len(vector) - n_new] = 0
     return vector
+
+
+def _tasks(dataset: str) -> dict[str, Steps]:
+    if dataset.startswith(OWN):
+        return read_tasks(dataset.removeprefix(OWN))
+    return TASKS[_family(dataset)]
 
 
 def _family(dataset: str) -> str:

@@ -15,6 +15,7 @@ MEAN = np.array((0.485, 0.456, 0.406), np.float32)
 STD = np.array((0.229, 0.224, 0.225), np.float32)
 RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10
+ZOOM = (0.5, 2.0)
 
 
 def crop_box(
@@ -59,8 +60,8 @@ class TrainGeometry:
         """Return the crop of a picture, resized bilinearly."""
         return self._apply(image, Image.Resampling.BILINEAR)
 
-    def labels(self, mask: Image.Image) -> Image.Image:
-        """Return the crop of a mask, each pixel the nearest one."""
+    def labels(self, mask: Image.Image, margin: int = 255) -> Image.Image:
+        """Return the crop of a mask, each pixel the nearest one; this crop has no margin."""
         return self._apply(mask, Image.Resampling.NEAREST)
 
     def _apply(self, image: Image.Image, resampling: Image.Resampling) -> Image.Image:
@@ -68,8 +69,42 @@ class TrainGeometry:
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else image
 
 
-def eval_geometry(image: Image.Image, size: int, nearest: bool = False) -> Image.Image:
-    """Return the picture with its shorter side resized to `size`, then centre-cropped to a square."""
+@dataclass(frozen=True)
+class ScaleGeometry:
+    """One draw of zoom, crop and flip, as SSUL trains: unlike TrainGeometry it also zooms out (ciss_methods.md 2.2)."""
+
+    scaled: tuple[int, int]
+    left: int
+    top: int
+    size: int
+    flip: bool
+
+    @classmethod
+    def draw(cls, width: int, height: int, size: int, rng: random.Random) -> ScaleGeometry:
+        """Return a zoom uniform in 0.5..2, a square of `size` within it or around it, and a flip by one half."""
+        zoom = rng.uniform(*ZOOM)
+        w, h = max(1, round(width * zoom)), max(1, round(height * zoom))
+        left, top = (rng.randint(min(0, side - size), max(0, side - size)) for side in (w, h))
+        return cls((w, h), left, top, size, rng.random() < 0.5)
+
+    def picture(self, image: Image.Image) -> Image.Image:
+        """Return the square of a picture, resized bilinearly; margins are black."""
+        return self._apply(image, Image.Resampling.BILINEAR, 0)
+
+    def labels(self, mask: Image.Image, margin: int = 255) -> Image.Image:
+        """Return the square of a mask, each pixel the nearest one; margins hold `margin`."""
+        return self._apply(mask, Image.Resampling.NEAREST, margin)
+
+    def _apply(self, image: Image.Image, resampling: Image.Resampling, margin: int) -> Image.Image:
+        square = Image.new(image.mode, (self.size, self.size), margin)
+        square.paste(image.resize(self.scaled, resampling), (-self.left, -self.top))
+        return square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else square
+
+
+def eval_geometry(image: Image.Image, size: int | None, nearest: bool = False) -> Image.Image:
+    """Return the picture with its shorter side resized to `size`, then centre-cropped; None leaves it whole."""
+    if size is None:
+        return image
     width, height = image.size
     short = min(width, height)
     new = (round(width * size / short), round(height * size / short))

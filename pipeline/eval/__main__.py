@@ -51,9 +51,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
+    from pipeline.eval.beside_papers import beside_papers
     from pipeline.eval.summary import summary_rows, table
 
-    print(table(summary_rows(read_settings(arguments), arguments.steps)))
+    config = read_settings(arguments)
+    print("\n".join([table(summary_rows(config, arguments.steps)), *beside_papers(config)]))
 
 
 def _compare(arguments: argparse.Namespace) -> None:

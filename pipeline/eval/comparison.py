@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.eval.published import Agreement, Published, agreement, displaced, published
+from pipeline.config import Published
+from pipeline.eval.published import Agreement, agreement, displaced, published, score
 from pipeline.eval.summary import spread
 
 
@@ -37,7 +38,11 @@ class Comparison:
         rows = [head]
         rows += [
             f"{line.method:12s} {line.ours:>14s} {line.rank:5d} "
-            + (f"{line.theirs.all:10.1f} {line.their_rank:5d}  {line.theirs.source}" if line.theirs else f"{'-':>10s}")
+            + (
+                f"{score(line.theirs):10.1f} {line.their_rank:5d}  {line.theirs.source}"
+                if line.theirs
+                else f"{'-':>10s}"
+            )
             for line in self.lines
         ]
         found = self.agreement
@@ -58,7 +63,7 @@ def comparison(rows: Sequence[dict[str, Any]], task: str) -> Comparison:
             values.setdefault(row["method"], []).append(row["all"])
     means = {method: statistics.mean(v) for method, v in values.items()}
     known = published(task)
-    theirs = sorted((m for m in means if m in known), key=lambda m: -known[m].all)
+    theirs = sorted((m for m in means if m in known), key=lambda m: -score(known[m]))
     ranks = {method: theirs.index(method) + 1 for method in theirs}
     lines = [
         Line(method, spread(values[method]), rank, known.get(method), ranks.get(method))

@@ -38,16 +38,25 @@ def evaluate(
     Percentages; `iou` is keyed by class name, None for a class without ground truth. `forgetting` is the
     best earlier IoU of a class minus its present one, in points; it needs `previous`, the eval.json of
     the step before. Future classes count as background and void is ignored (but see datasets.label_map `mib`).
-    The logits are decoded by `method`, or by the base `recipe`. Raises ArtifactError for a checkpoint of another task.
+    The logits are decoded by `method`, or by the base `recipe`. `other_sets` has the scores on the data set's further
+    evaluation sets, from step 1 on. Raises ArtifactError for a checkpoint of another task.
     """
     protocol = read_json(protocol_path)
     expected = {key: protocol[key] for key in ("dataset", "task", "setting", "step")}
     model = load_model(model_path, expect=expected)
     rule = config.datasets.label_map
-    dataset = EvalDataset(protocol, config.datasets.eval_size, "wilson" if rule == "method" else rule)
     decoder = _decoder(method, recipe, protocol, config)
-    matrix, samples = _confusion(model, dataset, config, decoder, len(protocol["order"]))
-    result = _report(matrix, protocol, read_json(previous) if previous else None, config.eval.background_in_mean)
+
+    def measure(images: list[dict[str, Any]]) -> tuple[ConfusionMatrix, list[tuple[str, np.ndarray]]]:
+        rows = {**protocol, "val": images}
+        dataset = EvalDataset(rows, config.datasets.eval_side, "wilson" if rule == "method" else rule)
+        return _confusion(model, dataset, config, decoder, len(protocol["order"]))
+
+    matrix, samples = measure(protocol["val"])
+    result = _report(matrix, protocol, read_json(previous) if previous else None, config)
+    if protocol["step"]:
+        others = protocol.get("other_val", {})
+        result["other_sets"] = {name: _other(measure(images)[0], protocol) for name, images in others.items()}
     out.mkdir(parents=True, exist_ok=True)
     with atomic_dir(out / "overlays") as folder:
         for name, prediction in samples:
@@ -76,8 +85,10 @@ def _confusion(
     progress = Progress("evaluate", len(dataset))
     shown = set(_spread(len(dataset), config.eval.overlays))
     samples = []
-    for start in range(0, len(dataset), config.eval.batch_size):
-        items = [dataset[i] for i in range(start, min(start + config.eval.batch_size, len(dataset)))]
+    # Whole images differ in size and cannot be stacked.
+    size = config.eval.batch_size if dataset.size is not None else 1
+    for start in range(0, len(dataset), size):
+        items = [dataset[i] for i in range(start, min(start + size, len(dataset)))]
         images = torch.stack([item["image"] for item in items]).to(device, memory_format=torch.channels_last)
         with torch.inference_mode():
             predictions = decoder.decode(upsample(model(images).logits, images.shape[-2:])).cpu().numpy()
@@ -94,15 +105,24 @@ def _spread(total: int, count: int) -> Sequence[int]:
     return [round(i * total / count) for i in range(count)] if count else []
 
 
+def _scores(matrix: ConfusionMatrix, protocol: dict[str, Any]) -> dict[str, Any]:
+    n_total, step = len(protocol["order"]), protocol["step"]
+    n_old = n_total - len(protocol["classes_per_step"][step]) if step else n_total
+    scores = matrix.scores(range(n_old), range(n_old, n_total))
+    return scores | _first_and_last(scores["iou"], len(protocol["classes_per_step"][0]))
+
+
+def _other(matrix: ConfusionMatrix, protocol: dict[str, Any]) -> dict[str, float | None]:
+    scores = _scores(matrix, protocol)
+    return {key: _percent(scores[key]) for key in ("old", "new", "all", "all_no_background", "harmonic")}
+
+
 def _report(
-    matrix: ConfusionMatrix, protocol: dict[str, Any], previous: dict[str, Any] | None, background_in_mean: bool
+    matrix: ConfusionMatrix, protocol: dict[str, Any], previous: dict[str, Any] | None, config: Config
 ) -> dict[str, Any]:
     order, step = protocol["order"], protocol["step"]
-    n_new = len(protocol["classes_per_step"][step])
-    n_total = len(order)
-    n_old = n_total - n_new if step else n_total
-    scores = matrix.scores(range(n_old), range(n_old, n_total))
-    scores |= _first_and_last(scores["iou"], len(protocol["classes_per_step"][0]))
+    scores = _scores(matrix, protocol)
+    background_in_mean = config.eval.background_in_mean
     if not background_in_mean:
         scores["all"] = scores["all_no_background"]
     if step == 0:
@@ -117,10 +137,15 @@ def _report(
         "best_iou": _best(iou, previous),
         "conventions": f"old and new exclude background; all {'in' if background_in_mean else 'ex'}cludes it; first "
         "(classes of step 0) includes it; void is ignored; future classes count as background unless the label rule "
-        "is mib; images are resized and centre-cropped",
+        f"is mib; {_geometry(config)}",
         **{key: protocol[key] for key in ("dataset", "task", "setting", "step")},
         "images": len(protocol["val"]),
     }
+
+
+def _geometry(config: Config) -> str:
+    side = config.datasets.eval_side
+    return "whole images" if side is None else f"images are resized to a shorter side of {side} and centre-cropped"
 
 
 def _first_and_last(iou: NDArray[np.float64], n_base: int) -> dict[str, float]:

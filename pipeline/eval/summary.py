@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.artifacts import Layout, atomic_path, read_json
 from pipeline.config import Config
-from pipeline.train.recipes import base_recipe
+from pipeline.train.recipes import base_recipes
 
 COLUMNS = ("method", "variant", "seed", "step", "old", "new", "all", "all_no_background", "harmonic")
 _SCORES = COLUMNS[4:]
@@ -32,7 +32,7 @@ def write_summary(config: Config, steps: int, out: Path) -> list[dict[str, Any]]
 
 def summary_rows(config: Config, steps: int) -> list[dict[str, Any]]:
     """Return the rows of the summary without writing them."""
-    paths = Layout.of(config)
+    paths, recipes = Layout.of(config), base_recipes(config)
     rows = []
     for run in config.experiment.runs:
         for seed in config.experiment.seeds:
@@ -40,7 +40,7 @@ def summary_rows(config: Config, steps: int) -> list[dict[str, Any]]:
                 path = (
                     paths.step(run.name, seed, step, "eval.json")
                     if step
-                    else paths.base(base_recipe(config, run), seed, "eval.json")
+                    else paths.base(recipes[run.name], seed, "eval.json")
                 )
                 scores = read_json(path)
                 row = {"method": run.method, "variant": run.variant, "seed": seed, "step": step}
@@ -55,11 +55,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         if row["step"] == last:
             groups.setdefault((row["method"], row["variant"]), []).append(row)
-    lines = [f"{'method':24s} {'seeds':>5s} " + " ".join(f"{key:>14s}" for key in ("old", "new", "all", "harmonic"))]
+    columns = ("old", "new", "all", "all_no_background", "harmonic")
+    lines = [f"{'method':24s} {'seeds':>5s} " + " ".join(f"{key:>17s}" for key in columns)]
     for (method, variant), group in groups.items():
         name = f"{method} ({variant})" if variant else method
-        cells = [spread([row[key] for row in group]) for key in ("old", "new", "all", "harmonic")]
-        lines.append(f"{name:24s} {len(group):5d} " + " ".join(f"{cell:>14s}" for cell in cells))
+        cells = [spread([row[key] for row in group]) for key in columns]
+        lines.append(f"{name:24s} {len(group):5d} " + " ".join(f"{cell:>17s}" for cell in cells))
+    lines.append("old and new leave the background out, all counts it; void pixels are ignored")
     return "\n".join(lines)
 
 

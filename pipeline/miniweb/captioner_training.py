@@ -6,7 +6,6 @@ drawn scenes whose seeds never occur in MiniVOC or on the mini web.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.artifacts import atomic_dir
+from pipeline.artifacts import atomic_dir, file_sha256
 from pipeline.miniweb.drawing import STYLES, describe, draw_scene, sample_class_ids
 from pipeline.miniweb.drawing.captions import word_for
 from pipeline.miniweb.minivoc import SIZES
@@ -231,7 +230,7 @@ def _save(out: Path, model: Any, tokenizer: Any, about: dict[str, Any]) -> None:
     with atomic_dir(out) as folder:
         model.half().save_pretrained(folder)
         TrOCRProcessor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
-        digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        digest = file_sha256(folder / "model.safetensors")
         (folder / "training.json").write_text(json.dumps({**about, "sha256": digest}, indent=1) + "\n")
         if (out / CARD).exists():
             shutil.copy(out / CARD, folder / CARD)

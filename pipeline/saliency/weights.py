@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from pipeline.artifacts import file_sha256
 from pipeline.config import nearest
 from pipeline.saliency import SaliencyError
 
@@ -46,7 +46,7 @@ def find_weights(model: str, file: Path | None = None) -> Path:
     pin = known(model)
     path = file or _packaged(model, pin)
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = file_sha256(path)
     except OSError as error:
         raise SaliencyError(f"weights of {model} cannot be read: {path} ({error.strerror}); {_remedy(pin)}") from None
     if found != pin.sha256:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -16,9 +15,9 @@ import yaml
 from safetensors.torch import load_file
 
 from pipeline import __version__
-from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, read_json, read_table, write_text
+from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, file_sha256, read_json, read_table, write_text
 from pipeline.config import Config, Phase
-from pipeline.train import STAGE_VERSION, resume
+from pipeline.train import STAGE_VERSION, distributed, resume
 from pipeline.train.data import BatchSource
 from pipeline.train.engine import Step
 from pipeline.train.keep import StepScore
@@ -62,7 +61,7 @@ def assemble_step(
     cls = get(method_name)
     context = (protocol["dataset"], protocol["task"], config.train.backbone)
     settings = settings_of(method_name, config.methods.get(method_name, {}), *context)
-    for line in overridden(method_name, settings, *context):
+    for line in overridden(method_name, settings, *context) if distributed.is_main() else ():
         print(line, file=sys.stderr, flush=True)
     info = _info(protocol, config.train.step, seed, config.train.backbone)
     expected = {key: protocol[key] for key in ("dataset", "task", "setting")} | {"step": protocol["step"] - 1}
@@ -79,7 +78,7 @@ def assemble_step(
     if previous.state is not None:
         method.load_state(load_file(previous.state), resumed=False)
     inputs = {
-        "previous": _sha256(previous.model),
+        "previous": file_sha256(previous.model),
         "method": method_name,
         "settings": dataclasses.asdict(settings),
     }
@@ -126,20 +125,22 @@ def _step(
         "recipe_or_method": method.name,
         "seed": method.info.seed,
         "phase": phase.model_dump(),
-        "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every"}),
+        "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every", "processes"}),
         "datasets": config.datasets.model_dump(),
-        "list": _sha256(list_path),
+        "list": file_sha256(list_path),
         "version": STAGE_VERSION,
     }
-    _write_resolved(folder, facts)
+    if distributed.is_main():
+        _write_resolved(folder, facts)
     header = {**about, "seed": method.info.seed, "method": method.name, "pipeline": __version__}
-    score = StepScore(protocol, config.datasets.eval_size, method) if config.train.keep == "best" else None
+    score = StepScore(protocol, config.datasets.eval_side, method) if config.train.keep == "best" else None
     return Step(method, model, teacher, source, config.train, phase, folder, header, resume.fingerprint(facts), score)
 
 
 def _write_resolved(folder: Path, facts: dict[str, Any]) -> None:
     versions = {"pipeline": __version__, "torch": str(torch.__version__)}
-    text = yaml.safe_dump(json.loads(json.dumps({**facts, "versions": versions})), sort_keys=True)
+    shown = {**facts, "processes": distributed.size(), "versions": versions}
+    text = yaml.safe_dump(json.loads(json.dumps(shown)), sort_keys=True)
     write_text(folder / "config.yaml", text)
 
 
@@ -155,7 +156,3 @@ def _info(protocol: dict[str, Any], phase: Phase, seed: int, backbone: str) -> S
     step = protocol["step"]
     sizes = tuple(len(classes) for classes in protocol["classes_per_step"][: step + 1])
     return StepInfo(protocol["dataset"], protocol["task"], step, sizes, phase.epochs, seed, backbone)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

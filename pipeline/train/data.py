@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 from pipeline.config import Datasets, Phase
 from pipeline.datasets.samples import TrainListDataset
 from pipeline.datasets.tasks import Rule
+from pipeline.train import distributed
 from pipeline.train.methods import Batch, Method
-from pipeline.train.sampler import InterleaveSampler
+from pipeline.train.sampler import InterleaveSampler, share
 
 SECOND = ("replay", "memory")
 """Roles that fill every second place of a batch, so that half of it is old however few they are."""
@@ -23,7 +24,8 @@ SECOND = ("replay", "memory")
 class BatchSource:
     """Gives the batch of every iteration. Replay images and exemplars, if any, alternate with the step's images.
 
-    Raises ValueError if there are too few images for one batch.
+    With several processes `batch_size` is that of all together; each gets its share of the very batch that one
+    process would see. Raises ValueError if there are too few images for one batch, or it does not divide.
     """
 
     def __init__(
@@ -43,6 +45,11 @@ class BatchSource:
             raise ValueError(
                 f"the training list has {len(first)} images of this step, a batch needs {self.batch_size}; "
                 "lower batch_size or raise the selection budget"
+            )
+        if self.batch_size % distributed.size():
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide among {distributed.size()} processes; "
+                "it is the batch of all of them, change it or train.processes"
             )
         self.dataset = TrainListDataset(
             [*first, *replay],
@@ -73,16 +80,22 @@ class BatchSource:
             self.dataset.set_epoch(epoch)
             order = self._order(epoch)
             chosen = [order[b * self.batch_size : (b + 1) * self.batch_size] for b in range(offset, last)]
-            yield from self._load(chosen)
+            yield from self._load([self._share(batch) for batch in chosen], continued=offset > 0)
             iteration += len(chosen)
 
     def calibration(self) -> Iterator[Batch]:
         """Yield one pass over the training data, as calibration of entropy thresholds sees it."""
         return self.batches(0, self.batches_per_epoch)
 
-    def _load(self, chosen: list[list[int]]) -> Iterator[Batch]:
+    def _share(self, batch: list[int]) -> list[int]:
+        return share(batch, self._sizes[0], distributed.size(), distributed.rank())
+
+    def _load(self, chosen: list[list[int]], continued: bool) -> Iterator[Batch]:
+        # A loader draws one number from the global generator. The rest of an epoch that was begun before an
+        # interruption must not draw again: the restored generator has that draw behind it.
+        own = torch.Generator() if continued else None
         loader: DataLoader[Any] = DataLoader(
-            self.dataset, batch_sampler=chosen, num_workers=self.workers, collate_fn=collate
+            self.dataset, batch_sampler=chosen, num_workers=self.workers, collate_fn=collate, generator=own
         )
         yield from loader
 

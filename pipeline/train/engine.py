@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from pipeline.artifacts import write_text
 from pipeline.config import Phase, Train
 from pipeline.cost import Cost, write_cost
-from pipeline.train import resume
+from pipeline.train import distributed, resume
 from pipeline.train.data import BatchSource
 from pipeline.train.keep import Best, Score
 from pipeline.train.methods import Batch, Forward, Method
 from pipeline.train.models import SegmentationModel, save_model
-from pipeline.train.runlog import RunLog
+from pipeline.train.models.shared_norm import check_shared, share_statistics
+from pipeline.train.preemption import PreemptedError, Preemption
+from pipeline.train.runlog import RunLog, SilentLog
 from pipeline.train.schedules import warmup_poly
 
 
@@ -56,53 +58,77 @@ class Step:
 def train_step(step: Step) -> None:
     """Train, and leave model.safetensors, method_state.safetensors, log.csv, cost.json in `step.folder`.
 
-    An interrupted call continues from its last saved state to the same weights, bit for bit on CPU.
-    Raises DivergedError at the first non-finite loss.
+    In a process group every process calls this; they train as one and process 0 writes. An interrupted call
+    continues from its last saved state to the same weights, bit for bit on CPU. Raises DivergedError at the first
+    non-finite loss, and PreemptedError after SIGTERM, with the state of the last iteration saved.
     """
     torch.set_num_threads(step.train.threads)
     step.folder.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = distributed.device()
     _to_device(step, device)
     extra = step.method.attach(step.model)
     if extra is not None:
         extra.to(device)
+    _join(step, extra, device)
     optimizer = _optimizer(step, extra)
-    start, cost = _begin(step, extra, optimizer)
-    if start == 0 and step.teacher is not None:
-        step.method.calibrate(_on(step.source.calibration(), device), step.teacher)
-    best = Best(step.folder, step.score) if step.score else None
-    log = RunLog(step.folder, step.folder.as_posix(), step.iterations, start, step.train.tensorboard)
-    for iteration, batch in enumerate(_on(step.source.batches(start, step.iterations), device), start):
-        terms = _iterate(step, extra, optimizer, batch, iteration)
-        log.step(iteration, step.epoch(iteration), optimizer.param_groups[0]["lr"], terms)
-        if best is not None and step.epoch(iteration + 1) > step.epoch(iteration):
-            best.consider(step.epoch(iteration), step.model, step.method)
-        if (iteration + 1) % step.train.checkpoint_every == 0 and iteration + 1 < step.iterations:
-            log.flush()
-            _save(step, extra, optimizer, iteration + 1, cost)
-    log.close()
-    _finish(step, cost, step.method.state() if best is None else best.restore(step.model))
+    with Preemption() as preemption:
+        start, cost = _begin(step, extra, optimizer)
+        if start == 0 and step.teacher is not None:
+            batches = preemption.watched(_on(step.source.calibration(), device))
+            step.method.calibrate(batches, step.teacher)
+        best = Best(step.folder, step.score) if step.score else None
+        log = _log(step, start)
+        for iteration, batch in enumerate(_on(step.source.batches(start, step.iterations), device), start):
+            terms = _iterate(step, extra, optimizer, batch, iteration)
+            log.step(iteration, step.epoch(iteration), optimizer.param_groups[0]["lr"], terms)
+            if best is not None and step.epoch(iteration + 1) > step.epoch(iteration):
+                best.consider(step.epoch(iteration), step.model, step.method)
+            asked, due = preemption.anywhere(), (iteration + 1) % step.train.checkpoint_every == 0
+            if (asked or due) and iteration + 1 < step.iterations:
+                log.flush()
+                _save(step, extra, optimizer, iteration + 1, cost)
+                if asked:
+                    raise PreemptedError(f"{step.folder}: SIGTERM, state saved after {iteration + 1} iterations")
+        log.close()
+        _finish(step, cost, step.method.state() if best is None else best.restore(step.model))
+
+
+def _join(step: Step, extra: nn.Module | None, device: torch.device) -> None:
+    if distributed.size() == 1:
+        return
+    for module in (step.model, extra):
+        if module is not None:
+            share_statistics(module, device)
+            check_shared(module)
+            distributed.copy_from_main(module)
+    distributed.seed_apart(step.method.info.seed)
 
 
 def _begin(step: Step, extra: nn.Module | None, optimizer: torch.optim.Optimizer) -> tuple[int, Cost]:
-    modules = {"model": step.model, "extra": extra}
-    found = resume.load_state(step.folder / ".resume", modules, optimizer, step.fingerprint)
-    if found is None:
+    parts = resume.Parts({"model": step.model, "extra": extra}, optimizer, step.method)
+    facts = resume.load_state(step.folder / ".resume", parts, step.fingerprint)
+    if facts is None:
         return 0, Cost()
-    facts, method_state = found
-    step.method.load_state(method_state, resumed=True)
+    if not distributed.is_main():
+        return int(facts["iteration"]), Cost()
     print(f"{step.folder}: continuing at iteration {facts['iteration']}", file=sys.stderr, flush=True)
+    if facts["processes"] != distributed.size():
+        note = f"{facts['processes']} processes before, {distributed.size()} now: equal to rounding, not bit for bit"
+        print(f"{step.folder}: {note}", file=sys.stderr, flush=True)
     return int(facts["iteration"]), Cost(facts["cost"])
 
 
+def _log(step: Step, start: int) -> RunLog | SilentLog:
+    if not distributed.is_main():
+        return SilentLog()
+    return RunLog(step.folder, step.folder.as_posix(), step.iterations, start, step.train.tensorboard)
+
+
 def _save(step: Step, extra: nn.Module | None, optimizer: torch.optim.Optimizer, iteration: int, cost: Cost) -> None:
-    facts = {
-        "fingerprint": step.fingerprint,
-        "iteration": iteration,
-        "cost": cost.record(iteration * step.phase.batch_size, "images"),
-    }
-    modules = {"model": step.model, "extra": extra}
-    resume.save_state(step.folder / ".resume", modules, optimizer, step.method.state(), facts)
+    spent = distributed.joint_cost(cost.record(iteration * step.phase.batch_size, "images"))
+    facts = {"fingerprint": step.fingerprint, "iteration": iteration, "cost": spent}
+    parts = resume.Parts({"model": step.model, "extra": extra}, optimizer, step.method)
+    resume.save_state(step.folder / ".resume", parts, facts)
 
 
 def _iterate(
@@ -115,18 +141,19 @@ def _iterate(
         teacher = _teach(step, batch)
         student = step.model(batch.images)
         terms = step.method.losses(Forward(batch, student, teacher, step.epoch(iteration)))
-    total = torch.stack([term.float() for term in terms.values()]).sum()
-    _check_finite(step, batch, terms, total, iteration)
-    total.backward()
+    shown = distributed.average_terms(terms)
+    _check_finite(step, batch, shown, iteration)
+    torch.stack([term.float() for term in terms.values()]).sum().backward()
     named = [*step.model.named_parameters(), *([] if extra is None else extra.named_parameters("extra"))]
+    distributed.average_gradients(parameter for _, parameter in named)
     step.method.observe(named)
     penalty = step.method.penalty(named)
     if penalty is not None:
-        _check_finite(step, batch, {**terms, "penalty": penalty}, penalty, iteration)
-        penalty.backward()
-        terms = {**terms, "penalty": penalty}
+        shown["penalty"] = penalty.detach()
+        _check_finite(step, batch, shown, iteration)
+        penalty.backward()  # of equal parameters: no process adds another gradient
     optimizer.step()
-    return {name: float(term.detach()) for name, term in terms.items()}
+    return {name: float(term) for name, term in shown.items()}
 
 
 def _teach(step: Step, batch: Batch) -> Any:
@@ -136,12 +163,14 @@ def _teach(step: Step, batch: Batch) -> Any:
         return step.teacher(batch.images)
 
 
-def _check_finite(step: Step, batch: Batch, terms: Mapping[str, Tensor], total: Tensor, iteration: int) -> None:
-    if bool(torch.isfinite(total)):
+def _check_finite(step: Step, batch: Batch, terms: Mapping[str, Tensor], iteration: int) -> None:
+    if bool(torch.isfinite(torch.stack([term.float() for term in terms.values()]).sum())):
         return
-    shown = ", ".join(f"{name} {float(term.detach()):.4g}" for name, term in terms.items())
-    save_model(step.folder / "diverged.safetensors", step.model, {**step.about, "iteration": iteration})
-    write_text(step.folder / "diverged.txt", f"iteration {iteration}\n{shown}\n" + "\n".join(batch.image_ids) + "\n")
+    shown = ", ".join(f"{name} {float(term):.4g}" for name, term in terms.items())
+    lines = [f"iteration {iteration}", shown, *(i for ids in distributed.gather(batch.image_ids) for i in ids)]
+    if distributed.is_main():
+        save_model(step.folder / "diverged.safetensors", step.model, {**step.about, "iteration": iteration})
+        write_text(step.folder / "diverged.txt", "\n".join(lines) + "\n")
     raise DivergedError(
         f"loss is not finite at iteration {iteration} of {step.folder} ({shown}); the batch's image ids are in "
         f"{step.folder / 'diverged.txt'}, the weights in diverged.safetensors; lower the learning rate or look at them"
@@ -197,8 +226,11 @@ def _finish(step: Step, cost: Cost, state: Mapping[str, Tensor]) -> None:
 
     from pipeline.artifacts import atomic_path
 
+    spent = distributed.joint_cost(cost.record(step.iterations * step.phase.batch_size, "images"))
+    if not distributed.is_main():
+        return
     with atomic_path(step.folder / "method_state.safetensors") as temporary:
         save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary)
-    write_cost(step.folder / "cost.json", cost.record(step.iterations * step.phase.batch_size, "images"))
+    write_cost(step.folder / "cost.json", spent)
     save_model(step.folder / "model.safetensors", step.model, step.about)
     resume.drop_state(step.folder / ".resume")

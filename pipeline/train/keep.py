@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.artifacts import atomic_dir, read_json, write_text
 from pipeline.datasets.samples import EvalDataset
+from pipeline.train import distributed
 from pipeline.train.methods import Method
 from pipeline.train.models import SegmentationModel
 from pipeline.train.resize import upsample
@@ -30,18 +31,20 @@ Score = Callable[[SegmentationModel], float]
 class StepScore:
     """Mean IoU, a fraction, over background and the step's classes; the model is put back into training mode."""
 
-    def __init__(self, protocol: dict[str, Any], size: int, method: Method, batch_size: int = 32) -> None:
+    def __init__(self, protocol: dict[str, Any], size: int | None, method: Method, batch_size: int = 32) -> None:
         self.dataset = EvalDataset(protocol, size, method.label_rule, split="val")
-        self.method, self.batch_size = method, batch_size
+        # Whole images differ in size and cannot be stacked.
+        self.method, self.batch_size = method, batch_size if size is not None else 1
 
     @torch.inference_mode()
     def __call__(self, model: SegmentationModel) -> float:
-        """Return the score of a model on every validation image."""
+        """Return the score of a model on every validation image; processes share them."""
         model.eval()
         n_old, n_total = max(1, self.method.info.n_old), self.method.info.n_total
         counts = np.zeros((n_total, n_total), np.int64)
         device = next(model.parameters()).device
-        for start in range(0, len(self.dataset), self.batch_size):
+        first, turn = distributed.rank() * self.batch_size, distributed.size() * self.batch_size
+        for start in range(first, len(self.dataset), turn):
             items = [self.dataset[i] for i in range(start, min(start + self.batch_size, len(self.dataset)))]
             images = torch.stack([item["image"] for item in items]).to(device)
             predicted = self.method.decode(upsample(model(images).logits, images.shape[-2:])).cpu().numpy()
@@ -50,6 +53,7 @@ class StepScore:
             cells = truth[known] * n_total + predicted[known]
             counts += np.bincount(cells, minlength=n_total * n_total).reshape(n_total, n_total)
         self.method.train_mode(model)
+        counts = distributed.total(torch.from_numpy(counts)).numpy()
         return _mean_iou(counts, [0, *range(n_old, n_total)])
 
 
@@ -69,6 +73,8 @@ class Best:
     def consider(self, epoch: int, model: SegmentationModel, method: Method) -> None:
         """Score the model; keep it if it beats every epoch before. Equal scores keep the earlier epoch."""
         value = self.score(model)
+        if not distributed.is_main():
+            return
         self._record(epoch, value)
         facts = self.folder / "facts.json"
         if facts.exists() and value <= read_json(facts)["score"]:
@@ -80,9 +86,12 @@ class Best:
 
     def restore(self, model: nn.Module) -> dict[str, Tensor]:
         """Load the best weights into the model, remove the folder and return the method's state of that epoch."""
+        distributed.any_process(False)  # until process 0 has written it
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
         state = load_file(self.folder / "method.safetensors")
-        shutil.rmtree(self.folder)
+        distributed.any_process(False)  # until every process has read it
+        if distributed.is_main():
+            shutil.rmtree(self.folder)
         return state
 
     def _record(self, epoch: int, value: float) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pipeline.config import Config, ConfigError, Run, nearest
+from pipeline.config import Config, ConfigError, nearest
 from pipeline.train import ssul_rules
 from pipeline.train.losses import summed_bce
 from pipeline.train.methods import Forward, Heads, Method, StepInfo, get, names, settings_of
-from pipeline.train.resize import upsample
 
 
 class CrossEntropyRecipe(Method):
@@ -62,7 +61,7 @@ class BinaryRecipe(Method):
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return the summed BCE, mean over all pixels."""
-        logits = upsample(forward.student.logits, forward.batch.masks.shape[-2:])
+        logits = forward.student_logits()
         return {"bce": summed_bce(logits, forward.batch.masks, reduction="mean_all")}
 
 
@@ -89,7 +88,7 @@ class SsulRecipe(Method):
         """Return the summed BCE, mean over labelled pixels."""
         batch = forward.batch
         targets = ssul_rules.mark_unknown(ssul_rules.to_channels(batch.masks), batch.saliency)
-        logits = upsample(forward.student.logits, targets.shape[-2:])
+        logits = forward.student_logits()
         return {"bce": summed_bce(logits, targets, reduction="mean_valid")}
 
     def decode(self, logits: Tensor) -> Tensor:
@@ -111,7 +110,7 @@ class SsulSatsRecipe(Method):
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return the summed BCE, mean over all pixels."""
         targets = ssul_rules.to_sats_channels(forward.batch.masks)
-        logits = upsample(forward.student.logits, targets.shape[-2:])
+        logits = forward.student_logits()
         return {"bce": summed_bce(logits, targets, reduction="mean_all")}
 
     def decode(self, logits: Tensor) -> Tensor:
@@ -124,16 +123,14 @@ _RECIPES: dict[str, type[Method]] = {
 }
 
 
-def base_recipe(config: Config, run: Run) -> str:
-    """Return the recipe of the base step that a run of the experiment starts from."""
-    needed = {_own_recipe(config, other) for other in config.experiment.runs}
-    own = _own_recipe(config, run)
-    return next((name for name in sorted(needed) if getattr(_RECIPES[name], "covers", "") == own), own)
-
-
-def _own_recipe(config: Config, run: Run) -> str:
-    values = {**config.methods.get(run.method, {}), **run.settings}
-    return get(run.method).recipe_for(settings_of(run.method, values))
+def base_recipes(config: Config) -> dict[str, str]:
+    """Return, by name of run, the recipe of the base step that each run of the experiment starts from."""
+    own = {
+        run.name: get(run.method).recipe_for(settings_of(run.method, config.method_values(run)))
+        for run in config.experiment.runs
+    }
+    covering = {getattr(_RECIPES[recipe], "covers", ""): recipe for recipe in own.values()}
+    return {name: covering.get(recipe, recipe) for name, recipe in own.items()}
 
 
 def get_recipe(name: str) -> type[Method]:

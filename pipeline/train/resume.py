@@ -1,7 +1,8 @@
 """State of an interrupted step: weights, optimiser, random generators, sampler position, method state.
 
-The files live beside the declared outputs in `.resume/`, so that a workflow engine that deletes outputs
-before a rerun leaves them alone. The folder is replaced as a whole: it is either the old state or the new.
+The files live beside the declared outputs in `.resume/<iteration>/`, so that a workflow engine that deletes outputs
+before a rerun leaves them alone. An older state goes only once the newer one is whole: killed at any moment, a step
+has one of them. In a job of several processes all save and load together, and process 0 alone writes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.artifacts import atomic_dir, read_json
+from pipeline.train import distributed
+from pipeline.train.methods import Method
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
@@ -25,45 +29,83 @@ def fingerprint(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def save_state(
-    folder: Path,
-    modules: Mapping[str, nn.Module | None],
-    optimizer: torch.optim.Optimizer,
-    method_state: Mapping[str, Tensor],
-    facts: Mapping[str, Any],
-) -> None:
-    """Write the state; `facts` holds the fingerprint, the iteration and the length of the log."""
-    with atomic_dir(folder) as temporary:
-        for name, module in modules.items():
+@dataclass(frozen=True)
+class Parts:
+    """What a state is made of: the modules by name, the optimiser and the method."""
+
+    modules: Mapping[str, nn.Module | None]
+    optimizer: torch.optim.Optimizer
+    method: Method
+
+
+def save_state(folder: Path, parts: Parts, facts: Mapping[str, Any]) -> None:
+    """Write the state; `facts` holds the fingerprint, the iteration and the cost so far."""
+    random = distributed.gather(_random_state())
+    own = distributed.gather(_plain(parts.method.state())) if parts.method.differs_by_process else []
+    if not distributed.is_main():
+        return
+    target = folder / str(facts["iteration"])
+    with atomic_dir(target) as temporary:
+        for name, module in parts.modules.items():
             if module is not None:
                 save_file(_plain(module.state_dict()), temporary / f"{name}.safetensors")
-        save_file(_momentum(optimizer), temporary / "optimizer.safetensors")
-        save_file(_plain(method_state), temporary / "method.safetensors")
-        save_file({"torch": torch.get_rng_state()}, temporary / "random.safetensors")
-        (temporary / "facts.json").write_text(json.dumps(dict(facts)))
+        save_file(_momentum(parts.optimizer), temporary / "optimizer.safetensors")
+        for rank, state in enumerate(own or [_plain(parts.method.state())]):
+            save_file(state, temporary / _of("method", rank))
+        for rank, state in enumerate(random):
+            save_file(state, temporary / _of("random", rank))
+        (temporary / "facts.json").write_text(json.dumps({**facts, "processes": distributed.size()}))
+    for other in folder.iterdir():
+        if other.is_file():
+            other.unlink()
+        elif other != target:
+            shutil.rmtree(other)
 
 
-def load_state(
-    folder: Path,
-    modules: Mapping[str, nn.Module | None],
-    optimizer: torch.optim.Optimizer,
-    expected: str,
-) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """Restore everything in place and return (facts, method state); None if there is no usable state.
+def load_state(folder: Path, parts: Parts, expected: str) -> dict[str, Any] | None:
+    """Restore everything in place and return the facts; None if there is no usable state.
 
-    A state with another fingerprint (other settings or inputs) is not usable and is left to be replaced.
+    A state with another fingerprint (other settings or inputs) is not usable and is left to be replaced. One of
+    another number of processes is: weights go on as they were, random numbers of added processes are new.
     """
-    if not (folder / "facts.json").exists():
+    source = _newest(folder)
+    if source is None:
         return None
-    facts = read_json(folder / "facts.json")
+    facts: dict[str, Any] = read_json(source / "facts.json")
     if facts["fingerprint"] != expected:
         return None
-    for name, module in modules.items():
+    for name, module in parts.modules.items():
         if module is not None:
-            module.load_state_dict(load_file(folder / f"{name}.safetensors"))
-    _restore_momentum(optimizer, load_file(folder / "optimizer.safetensors"))
-    torch.set_rng_state(load_file(folder / "random.safetensors")["torch"])
-    return facts, load_file(folder / "method.safetensors")
+            module.load_state_dict(load_file(source / f"{name}.safetensors"))
+    _restore_momentum(parts.optimizer, load_file(source / "optimizer.safetensors"))
+    own = source / _of("method", distributed.rank())
+    parts.method.load_state(load_file(own if own.exists() else source / _of("method", 0)), resumed=True)
+    random = source / _of("random", distributed.rank())
+    if random.exists():
+        _restore_random(load_file(random))
+    return facts
+
+
+def _newest(folder: Path) -> Path | None:
+    found = [path for path in folder.glob("*") if path.name.isdecimal() and (path / "facts.json").exists()]
+    return max(found, key=lambda path: int(path.name), default=None)
+
+
+def _of(name: str, rank: int) -> str:
+    return f"{name}.safetensors" if rank == 0 else f"{name}.{rank}.safetensors"
+
+
+def _random_state() -> dict[str, Tensor]:
+    found = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.get_rng_state()
+    return found
+
+
+def _restore_random(state: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 def drop_state(folder: Path) -> None:

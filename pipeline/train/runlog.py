@@ -60,6 +60,19 @@ class RunLog:
         os.replace(temporary, self.path)
 
 
+class SilentLog:
+    """What processes other than the first have in place of a RunLog."""
+
+    def step(self, iteration: int, epoch: int, lr: float, terms: dict[str, float], every: int = 10) -> None:
+        """Write nothing."""
+
+    def flush(self) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Write nothing."""
+
+
 def _rows_before(path: Path, start: int) -> list[dict[str, Any]]:
     if not path.exists() or start == 0:
         return []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, zip_longest
 from typing import Literal
 
 import numpy as np
@@ -63,3 +63,17 @@ class InterleaveSampler:
         while True:
             chosen = rng.permutation(size) if self.shuffle else np.arange(size)
             yield from (int(index) + shift for index in chosen)
+
+
+def share(batch: Sequence[int], n_first: int, world_size: int, rank: int) -> list[int]:
+    """Return a process's share of a batch of one process: new-class and replay images in turn.
+
+    Indices from `n_first` on are replay. The shares of all processes are together that batch, so that their number
+    changes no result; where it divides both halves of the batch, a share is what InterleaveSampler deals.
+    """
+    if world_size == 1:
+        return list(batch)
+    parted = sorted(batch, key=lambda index: index >= n_first)
+    mine = parted[rank::world_size]
+    new, replay = [i for i in mine if i < n_first], [i for i in mine if i >= n_first]
+    return [index for pair in zip_longest(new, replay) for index in pair if index is not None]

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.train import distributed
 from pipeline.train.affinity import pamr
 from pipeline.train.precision import widened
 
@@ -185,6 +186,9 @@ def image_weights(localizer: Tensor, labels: Tensor, n_new: int, alpha: float = 
 
 
 def segmentation_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Return l_SEG: BCE summed over channels, mean over pixels, weighted mean over images (4.10)."""
+    """Return l_SEG: BCE summed over channels, mean over pixels, weighted mean over images (4.10).
+
+    The images are those of all processes.
+    """
     values = F.binary_cross_entropy_with_logits(widened(logits), targets, reduction="none").sum(dim=1).mean(dim=(1, 2))
-    return (weights * values).sum() / (weights.sum() + 1e-5)
+    return (weights * values).sum() * distributed.size() / (distributed.total(weights.sum()) + 1e-5)

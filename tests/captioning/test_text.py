@@ -7,12 +7,14 @@ import pytest
 
 from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_table, write_table
 from pipeline.captioning import extract_nouns
-from pipeline.captioning.noun_filter import Texts, filter_nouns
+from pipeline.captioning.noun_filter import filter_nouns
 from pipeline.captioning.similarity import build
-from pipeline.captioning.vocabulary import class_words, labels_of
+from pipeline.captioning.texts import Texts
+from pipeline.captioning.vocabulary import Vocabulary
 from pipeline.config import NounFilter
 
-IDS = {name: i for i, name in enumerate(class_words()) if name != "-"}
+WORDS = Vocabulary.load()
+IDS = {name: i for i, name in enumerate(WORDS.words) if name != "-"}
 
 
 @pytest.mark.parametrize(
@@ -50,11 +52,11 @@ def test_equal_captions_are_tagged_once_and_order_is_kept() -> None:
     ],
 )
 def test_caption_labels_longest_match_wins(caption: str, classes: set[str]) -> None:
-    assert set(labels_of(caption, IDS)) == {IDS[name] for name in classes}
+    assert set(WORDS.labels_of(caption, IDS)) == {IDS[name] for name in classes}
 
 
 def test_future_classes_are_not_reported() -> None:
-    assert labels_of("a dog on a sofa", {"dog": 12}) == [12]
+    assert WORDS.labels_of("a dog on a sofa", {"dog": 12}) == [12]
 
 
 def test_embedding_similarity_is_a_cosine() -> None:
@@ -95,6 +97,7 @@ def run(folder: Path, protocol: Path, role: str, **settings: object) -> dict[str
     source = Texts({"s": "a sofa and a bottle"}, {"s": ["sofa", "bottle"]}) if role == "replay" else None
     texts = Texts.read([folder / "c.parquet"], [folder / "n.parquet"])
     out = folder / "out.parquet"
+    settings.setdefault("cache", str(folder / "vectors"))
     filter_nouns(role, folder / "manifest.parquet", texts, protocol, NounFilter(**settings), out, source)  # type: ignore[arg-type]
     return {row["image_id"]: row for row in read_table(out, NOUN_FILTER)}
 

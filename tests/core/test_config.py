@@ -30,7 +30,7 @@ def test_every_experiment_is_valid(file: Path) -> None:
         ({"experiment": {"runs": [{"methd": "ft"}]}}, "did you mean `method`?"),
         (
             {"datasets": {"setting": "overlapped"}},
-            "`datasets.setting`.*'overlap' or 'disjoint'.*'overlapped'",
+            "`datasets.setting`.*'overlap', 'disjoint', .*'overlapped'",
         ),
         ({"train": {"base": {"epochs": 0}}}, "`train.base.epochs`.*greater than or equal to 1; got 0"),
         ({"fourier_filter": {"discriminator": {"crop": 80}}}, "crop is 80 and resize is 72"),

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -42,9 +43,13 @@ def say(*pieces: bytes, pause: float = 0.0, forever: bool = False, abort: bool =
 
 @dataclass
 class RawServer:
-    """`answers` maps `host/path` to one answer or to a list of them, of which the last is repeated."""
+    """`answers` maps `host/path` to one answer or to a list of them, of which the last is repeated.
+
+    `services` maps `host/path` without the question mark and what follows to a function of the parameters.
+    """
 
     answers: dict[str, Answer | list[Answer]] = field(default_factory=dict)
+    services: dict[str, Callable[[dict[str, str]], Answer]] = field(default_factory=dict)
     default: Answer = field(default_factory=lambda: say(reply(b"body")))
     asked: Counter[str] = field(default_factory=Counter)
     times: dict[str, list[float]] = field(default_factory=dict)
@@ -81,6 +86,9 @@ class RawServer:
             answer = self.answers.get(key)
             if isinstance(answer, list):
                 answer = answer[min(self.asked[key], len(answer)) - 1]
+            bare, _, parameters = key.partition("?")
+            if answer is None and bare in self.services:
+                answer = self.services[bare](dict(parse_qsl(parameters)))
             if answer is None:
                 answer = say(reply(status=404)) if path == "/robots.txt" else self.default
             await answer(writer)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
+import imagehash
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -19,9 +20,9 @@ from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest import reasons
 from pipeline.crawl_ingest.downloader import retry_after
 from pipeline.crawl_ingest.duplicates import HashIndex
-from pipeline.crawl_ingest.intake import IntakeError, accept
+from pipeline.crawl_ingest.intake import IntakeError, accept, perceptual_hash
 from pipeline.crawl_ingest.network import is_global, parse_overrides
-from pipeline.crawl_ingest.plan import query_limit, write_plan
+from pipeline.crawl_ingest.plan import query_limit, write_class_plan, write_plan
 from pipeline.crawl_ingest.robots import RobotsRules, opts_out
 
 AGENT = "ourbot/1.0 (+https://example.org)"
@@ -124,6 +125,41 @@ def test_hash_index_agrees_with_comparing_every_pair(stored: list[int], asked: i
             assert index.near(f"{asked:016x}")
 
 
+@pytest.mark.parametrize("bits", [0, 1, 2, 4, 5, 8, 12, 16])
+def test_hash_index_with_sorted_bands_agrees_with_comparing_every_pair(bits: int) -> None:
+    # Clustered hashes, so that bands collide; stored in bulk, then one by one past the recent buffer's size.
+    rng = np.random.default_rng(bits)
+    centres = rng.integers(0, 2**64, 40, np.uint64)
+    values = flipped(centres[rng.integers(0, 40, 6000)], rng.integers(0, 14, 6000), rng)
+    index = HashIndex(bits)
+    index.extend(values[:1500])
+    for value in values[1500:]:
+        index.add(f"{int(value):016x}")
+    assert len(index) == 6000
+    asked = flipped(values[rng.integers(0, 6000, 600)], rng.integers(0, bits + 4, 600), rng)
+    asked[:100] = rng.integers(0, 2**64, 100, np.uint64)
+    closest = np.array([np.bitwise_count(values ^ one).min() for one in asked])
+    assert [index.near(f"{int(one):016x}") for one in asked] == list(closest <= bits)
+    assert (closest <= bits).any() and (closest > bits).any()
+
+
+def flipped(values: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the values with so many different bits flipped."""
+    order = rng.permuted(np.tile(np.arange(64, dtype=np.uint64), (len(values), 1)), axis=1)
+    chosen = np.arange(64) < counts[:, None]
+    return values ^ np.where(chosen, np.uint64(1) << order, np.uint64(0)).sum(axis=1, dtype=np.uint64)
+
+
+def test_perceptual_hash_is_that_of_the_usual_library() -> None:
+    # The library filters the full picture, we average blocks first: few bits of few pictures differ.
+    apart = []
+    for seed in range(60):
+        with Image.open(io.BytesIO(picture(size=(100 + 7 * seed, 90), seed=seed))) as image:
+            usual = int(str(imagehash.phash(image)), 16)
+            apart.append((int(perceptual_hash(image), 16) ^ usual).bit_count())
+    assert max(apart) <= 4 and sum(apart) <= 40
+
+
 def test_reasons_are_documented_once() -> None:
     groups = (reasons.REFUSED, reasons.FAILED, reasons.DUPLICATE)
     assert len({r for g in groups for r in g}) == sum(len(g) for g in groups)
@@ -132,10 +168,14 @@ def test_reasons_are_documented_once() -> None:
         reasons.status_of("because")
 
 
-def picture(kind: str = "JPEG", size: tuple[int, int] = (120, 90), mode: str = "RGB", **options: object) -> bytes:
-    values = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+def picture(
+    kind: str = "JPEG", size: tuple[int, int] = (120, 90), mode: str = "RGB", seed: int = -1, **options: object
+) -> bytes:
+    """Return a file of noise, of smooth noise if a seed is given."""
+    shape = (9, 12, 3) if seed >= 0 else (size[1], size[0], 3)
+    values = np.random.default_rng(max(seed, 0)).integers(0, 255, shape, dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(values).convert(mode).save(buffer, kind, **options)
+    Image.fromarray(values).resize(size, Image.Resampling.BICUBIC).convert(mode).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -217,7 +257,7 @@ def test_whatever_a_decoder_raises_is_no_image(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("PIL.ImageOps.exif_transpose", broken)
     with pytest.raises(IntakeError, match="not_an_image"):
-        accept(picture(), SETTINGS)
+        accept(picture("PNG"), SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +302,13 @@ def test_class_plans(protocols: list[Path], tmp_path: Path) -> None:
     assert {row["shard"] for row in rows} == {0, 1}
     assert query_limit("step1", SETTINGS) == SETTINGS.per_class
     assert query_limit("replay1", SETTINGS) == SETTINGS.per_caption
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "cat\ndog\ncat\n"])
+def test_a_list_of_class_names_without_names_or_with_one_twice(text: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(ValueError, match="expected one a line"):
+        write_class_plan(tmp_path / "classes.txt", SETTINGS, tmp_path / "q.parquet")
 
 
 def test_replay_plan_spreads_over_classes(protocols: list[Path], tmp_path: Path) -> None:

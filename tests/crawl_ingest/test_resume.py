@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pipeline.artifacts import INGEST, QUERIES, read_table, write_json, write_table
@@ -19,23 +20,23 @@ from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.network import ENVIRONMENT
 from tests.crawl_ingest.server import RawServer, reply, say, serving
 
-N_QUERIES, PER_QUERY, KILLS, CONNECTIONS = 6, 40, 3, 8
+CONNECTIONS = 8
 SETTINGS = CrawlIngest(
-    api="http://api.test/v1/images/", shards=1, per_class=PER_QUERY, connections=CONNECTIONS, connections_per_host=4,
-    timeout=5.0, retries=1,
-)  # fmt: skip
+    api="http://api.test/v1/images/", shards=1, connections=CONNECTIONS, connections_per_host=4, timeout=20.0, retries=1
+)
 
 
-def populate(server: RawServer) -> set[str]:
-    """Give the server six queries of forty addresses; return the addresses."""
+def populate(server: RawServer, n_queries: int, per_query: int) -> set[str]:
+    """Give the server so many queries of so many addresses; return the addresses."""
     rng = np.random.default_rng(0)
     addresses = set()
-    for query in range(N_QUERIES):
-        names = [f"h{i % 3}.test/{query}-{i}.jpg" for i in range(PER_QUERY)]
+    pages = -(-per_query // 20)
+    for query in range(n_queries):
+        names = [f"h{i % 3}.test/{query}-{i}.jpg" for i in range(per_query)]
         addresses |= set(names)
         results = [{"url": f"http://{name}", "license": "by"} for name in names]
-        for page in (1, 2):
-            answer = {"page_count": 2, "results": results[(page - 1) * 20 : page * 20]}
+        for page in range(1, pages + 1):
+            answer = {"page_count": pages, "results": results[(page - 1) * 20 : page * 20]}
             server.answers[f"api.test/v1/images/?q=class{query}&page={page}&page_size=20"] = say(
                 reply(json.dumps(answer).encode())
             )
@@ -48,17 +49,18 @@ def populate(server: RawServer) -> set[str]:
     return addresses
 
 
-def command(folder: Path) -> list[str]:
+def command(folder: Path, n_queries: int, per_query: int) -> list[str]:
     """Write the plan into a folder and return the command that crawls it."""
+    crawl = {**SETTINGS.model_dump(), "per_class": per_query}
     rows = [
         {"query_id": f"q{i}", "text": f"class{i}", "kind": "class", "class_ids": [i + 1], "source_image_id": "",
          "shard": 0}
-        for i in range(N_QUERIES)
+        for i in range(n_queries)
     ]  # fmt: skip
     write_table(folder / "queries.parquet", rows, QUERIES)
     write_json(folder / "step0.json", {"val": []})
     arguments = ["--queries", folder / "queries.parquet", "--shard", "step1-00000", "--protocol", folder / "step0.json"]
-    settings = ["--settings", json.dumps({"crawl_ingest": SETTINGS.model_dump()})]
+    settings = ["--settings", json.dumps({"crawl_ingest": crawl})]
     out = ["--out", folder / "shards" / "step1-00000.tar"]
     return [sys.executable, "-m", "pipeline.crawl_ingest", "ingest", *map(str, [*arguments, *out, *settings])]
 
@@ -81,27 +83,37 @@ def kill_after(
     running.wait()
 
 
-def test_a_killed_crawl_resumes_item_by_item(tmp_path: Path) -> None:
+SIZES = [(6, 40, 3, 60), pytest.param(20, 100, 20, 95, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("n_queries", "per_query", "kills", "apart"), SIZES)
+def test_a_killed_crawl_resumes_item_by_item(
+    n_queries: int, per_query: int, kills: int, apart: int, tmp_path: Path
+) -> None:
+    """Kill -9 at random moments; the end equals the uninterrupted crawl, and hardly anything is asked twice."""
     rng = random.Random(3)
     with serving() as server:
-        addresses = populate(server)
+        addresses = populate(server, n_queries, per_query)
         environment = {**os.environ, ENVIRONMENT: server.resolve}
-        words = command(tmp_path / "killed")
-        for _ in range(KILLS):
-            kill_after(server, addresses, words, rng.randint(10, 60), environment)
+        words = command(tmp_path / "killed", n_queries, per_query)
+        for _ in range(kills):
+            kill_after(server, addresses, words, rng.randint(10, apart), environment)
             assert not list((tmp_path / "killed").glob("shards/*"))
-        subprocess.run(words, env=environment, check=True, stderr=subprocess.DEVNULL, timeout=60)
+        run(words, environment)
         repeated = sum(server.asked[a] - 1 for a in addresses)
         assert all(server.asked[a] for a in addresses)
-        assert repeated <= KILLS * CONNECTIONS
+        assert repeated <= kills * CONNECTIONS
+        print(f"{kills} kills, {len(addresses)} addresses, {repeated} requests repeated")
         before = server.asked.copy()
         for path in (tmp_path / "killed" / "shards").iterdir():
             path.unlink()
-        subprocess.run(words, env=environment, check=True, stderr=subprocess.DEVNULL, timeout=60)
+        run(words, environment)
         assert server.asked == before, "a finished crawl asked again"
-        subprocess.run(
-            command(tmp_path / "straight"), env=environment, check=True, stderr=subprocess.DEVNULL, timeout=60
-        )
+        run(command(tmp_path / "straight", n_queries, per_query), environment)
     assert result(tmp_path / "killed") == result(tmp_path / "straight")
-    statuses = {row["status"] for row in result(tmp_path / "killed")[0]}
-    assert statuses == {"kept", "failed"} and len(result(tmp_path / "killed")[0]) == N_QUERIES * PER_QUERY
+    rows = result(tmp_path / "killed")[0]
+    assert {row["status"] for row in rows} == {"kept", "failed"} and len(rows) == n_queries * per_query
+
+
+def run(words: list[str], environment: dict[str, str]) -> None:
+    subprocess.run(words, env=environment, check=True, stderr=subprocess.DEVNULL, timeout=300)

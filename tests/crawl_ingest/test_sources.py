@@ -20,7 +20,7 @@ from pipeline.crawl_ingest.crawl import ingest
 from pipeline.crawl_ingest.downloader import Downloader
 from pipeline.crawl_ingest.merge import merge
 from pipeline.crawl_ingest.network import ENVIRONMENT
-from pipeline.crawl_ingest.openverse import SearchError, search
+from pipeline.crawl_ingest.sources import SearchError, open_source
 from tests.crawl_ingest.server import Answer, RawServer, reply, say, serving
 
 API = "http://api.test/v1/images/"
@@ -49,7 +49,7 @@ def asked(text: str, number: int, size: int = 5) -> str:
 def candidates(text: str = "cat", limit: int = 12) -> list[dict[str, Any]]:
     async def run() -> list[dict[str, Any]]:
         async with Downloader(SETTINGS) as downloader:
-            return [found async for found in search(downloader, API, text, limit, 5)]
+            return [found async for found in open_source(SETTINGS, downloader).search({"text": text}, limit)]
 
     return asyncio.run(run())
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.artifacts import ArtifactError, Layout, write_json
 from pipeline.config import Config, parse_config
@@ -79,3 +80,26 @@ def test_summary_has_a_row_per_method_seed_and_step(tmp_path: Path) -> None:
     assert list(written[0]) == ["method", "variant", "seed", "step", *keys]
     assert {row["method"] for row in written} == {"ft", "wilson", "web_wilss"} and written[0]["new"] == ""
     assert "40.5 ± 0.7" in table(rows)
+
+
+def test_whole_images_are_evaluated_one_by_one(protocols: list[Path], tmp_path: Path) -> None:
+    settings = {"datasets": {"eval_crop": "full"}, "eval": {"overlays": 1}, "train": {"threads": 1}}
+    model = checkpoint(tmp_path / "m.safetensors", protocols[1], [16, 5])
+    result = evaluate(model, protocols[1], tmp_path / "out", parse_config(settings))
+    pixels = sum(
+        int((np.asarray(Image.open(row["mask"])) != 255).sum()) for row in json.loads(protocols[1].read_text())["val"]
+    )
+    assert np.load(tmp_path / "out" / "confusion.npy").sum() == pixels, "every pixel that is not void counts"
+    assert "whole images" in result["conventions"]
+
+
+def test_further_evaluation_sets_stand_beside_val(protocols: list[Path], tmp_path: Path, config: Config) -> None:
+    facts = json.loads(protocols[1].read_text())
+    facts["other_val"] = {"half": facts["val"][:20]}
+    (tmp_path / "p.json").write_text(json.dumps(facts))
+    (tmp_path / "h.json").write_text(json.dumps({**facts, "val": facts["val"][:20]}))
+    model = checkpoint(tmp_path / "m.safetensors", protocols[1], [16, 5])
+    both = evaluate(model, tmp_path / "p.json", tmp_path / "a", config)
+    half = evaluate(model, tmp_path / "h.json", tmp_path / "b", config)
+    assert both["other_sets"]["half"] == {key: half[key] for key in both["other_sets"]["half"]}
+    assert both["all"] != half["all"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.captioning.noun_files import noun_file_text, read_noun_file
+from pipeline.captioning.authors import read_nouns, write_nouns
 from pipeline.config import Datasets
 from pipeline.datasets import DatasetError
 from pipeline.datasets.original_layout import class_web_rows, replay_rows
@@ -142,17 +142,17 @@ SHIPPED = [
 def test_W38_noun_file_format(tmp_path: Path) -> None:
     path = tmp_path / "2007_000032.txt"
     path.write_text("00001.jpg jetliner top grass field \n00002.jpg row blue stripe \n00003.jpg plane sky sunset \n")
-    assert read_noun_file(path) == SHIPPED
-    assert noun_file_text(SHIPPED) == path.read_text()
+    assert read_nouns(path) == SHIPPED
+    write_nouns(tmp_path / "again.txt", SHIPPED)
+    assert (tmp_path / "again.txt").read_text() == path.read_text()
     with_empty = [*SHIPPED, ("00004.jpg", [])]
-    assert noun_file_text(with_empty).endswith("\n00004.jpg bg\n")
-    path.write_text(noun_file_text(with_empty))
-    assert read_noun_file(path) == with_empty
+    write_nouns(path, with_empty)
+    assert path.read_text().endswith("\n00004.jpg bg\n") and read_nouns(path) == with_empty
     path.write_text("")
-    assert read_noun_file(path) == []
+    assert read_nouns(path) == []
     path.write_text("00001.jpg a \n00002.jpg\n")
-    with pytest.raises(ValueError, match=r"2007_000032\.txt:2: expected an image name, a space and nouns or `bg`"):
-        read_noun_file(path)
+    with pytest.raises(ValueError, match=r"2007_000032\.txt:2: expected '<image file name> <text>'"):
+        read_nouns(path)
 
 
 NOUNS = Path(__file__).parents[2] / "data" / "web_data_cap_file_NN"
@@ -161,7 +161,7 @@ NOUNS = Path(__file__).parents[2] / "data" / "web_data_cap_file_NN"
 @pytest.mark.slow
 @pytest.mark.skipif(not NOUNS.exists(), reason="counts of the authors' noun files need data/web_data_cap_file_NN")
 def test_W38_authors_noun_files() -> None:
-    files = [read_noun_file(path) for path in sorted(NOUNS.glob("*.txt"))]
+    files = [read_nouns(path) for path in sorted(NOUNS.glob("*.txt"))]
     lines = [nouns for file in files for _, nouns in file]
     assert len(files) == 10_582 and len(lines) == 184_968
     assert sum(not nouns for nouns in lines) == 674

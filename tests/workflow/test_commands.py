@@ -60,7 +60,7 @@ def test_data_and_crawl_commands(hand: Hand) -> None:
     assert (hand.out / "p.json").read_text() == Path(PROTOCOLS[1]).read_text()
     hand("miniweb", "minivoc")
     hand("miniweb", "site", "--root", hand.out / "site", "--protocol", *PROTOCOLS)
-    hand.same_table("site/truth.parquet", "data/miniweb/truth.parquet")
+    hand.same_table("site/truth.parquet", "data/miniweb/mini/truth.parquet")
     queries = f"{WEB}/queries/replay1.parquet"
     captions = f"{WEB}/captions/tiny/dataset.parquet"
     hand("crawl_ingest", "plan", "--plan", "replay1", "--protocol", PROTOCOLS[0], "--captions", captions, "--out",
@@ -87,6 +87,10 @@ def test_text_commands(hand: Hand) -> None:
         hand("captioning", "filter", "--role", role, "--manifest", f"{WEB}/manifests/{plan}.parquet", *words,
              "--protocol", PROTOCOLS[1], "--out", hand.out / f"{table}.parquet")  # fmt: skip
         hand.same_table(f"{table}.parquet", f"{RESULTS}/selection/step1/{table}.parquet")
+        other = table.replace("noun_filter", "noun_comparison")
+        hand("captioning", "compare", "--role", role, "--manifest", f"{WEB}/manifests/{plan}.parquet", *words,
+             "--protocol", PROTOCOLS[1], "--out", hand.out / f"{other}.parquet")  # fmt: skip
+        hand.same_table(f"{other}.parquet", f"{RESULTS}/selection/step1/{other}.parquet")
 
 
 @pytest.mark.slow

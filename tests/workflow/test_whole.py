@@ -57,8 +57,9 @@ def test_second_run_does_nothing(finished: Workspace) -> None:
 REPORT = {"report": 1}
 SELECTION = {"select_images": 1, "train_list": 2, "train_step": 2, "evaluate": 2, **REPORT}
 CHANGES = {
-    "captioning.noun_filter.threshold": (0.7, {"noun_filter": 1, "noun_filter_replay": 1, "select_replay": 1,
-                                               "pseudolabel": 1, **SELECTION}),
+    "captioning.noun_filter.threshold": (0.7, {"noun_filter": 1, "noun_filter_replay": 1, "noun_comparison": 1,
+                                               "noun_comparison_replay": 1, "select_replay": 1, "pseudolabel": 1,
+                                               **SELECTION}),
     "methods.wilson.alpha": (0.9, {"train_step": 1, "evaluate": 1, **REPORT}),
     "methods.web_wilss.encoder_weight": (2.0, {"train_step": 1, "evaluate": 1, **REPORT}),
     "fourier_filter.selection.budget": (5, SELECTION),

@@ -11,36 +11,65 @@ from typing import Any
 import torch
 from PIL import Image
 
+from pipeline.captioning.captioners import Captioner
+from pipeline.captioning.captioners.generation import device_of, dtype_of, one_line, to_device
+from pipeline.captioning.captioners.snapshot import check_local_code, digest, files_of
 from pipeline.config import Captioner as Settings
 
 
-class TransformersCaptioner:
+class TransformersCaptioner(Captioner):
     """Beam search without sampling; prompt and special tokens are stripped from what comes back.
 
-    A local folder is loaded with the hub switched off. Code from the hub is never run.
+    A local folder is loaded with the hub switched off. A model's own code runs only if the settings
+    say so and pin it; `revision` is the commit that was loaded, or the digest of a local folder.
     """
 
     def __init__(self, settings: Settings) -> None:
-        if Path(settings.model).is_dir():
+        folder = Path(settings.model)
+        if folder.is_dir():
             os.environ["HF_HUB_OFFLINE"] = "1"
+            check_local_code(folder, settings)
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        self.settings, self.model, self.revision = settings, settings.model, settings.revision
-        where: dict[str, Any] = {"revision": settings.revision} if settings.revision else {}
-        dtype = settings.dtype if settings.dtype == "auto" else getattr(torch, settings.dtype)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.settings, self.model = settings, settings.model
+        where: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code}
+        if settings.revision and not folder.is_dir():
+            where["revision"] = settings.revision
         try:
             self.processor = AutoProcessor.from_pretrained(settings.model, **where)
-            network: Any = AutoModelForImageTextToText.from_pretrained(settings.model, dtype=dtype, **where)
-        except (OSError, ValueError, KeyError) as error:
+            network: Any = AutoModelForImageTextToText.from_pretrained(
+                settings.model, dtype=dtype_of(settings), **where
+            )
+        except (OSError, ValueError, KeyError, ImportError) as error:
             first = str(error).strip().splitlines()[0]
             raise ValueError(f"captioner `{settings.model}` cannot be loaded: {first}") from None
+        commit = getattr(network.config, "_commit_hash", None) or settings.revision
+        self.revision = digest(files_of(folder)) if folder.is_dir() else commit
+        self.device = device_of(settings)
         self.network = network.to(self.device).eval()
         self.processor.tokenizer.padding_side = "left"
+        accepted = inspect.signature(self.network.forward).parameters.values()
+        self._accepts = {parameter.name for parameter in accepted}
+        self._accepts_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted)
 
-    def caption(self, images: Sequence[Image.Image]) -> list[str]:
-        """Return one line of text per RGB image."""
-        inputs = self._inputs([image.convert("RGB") for image in images])
+    def prepare(self, images: Sequence[Image.Image]) -> dict[str, Any]:
+        """Return the model's inputs on the CPU."""
+        rgb = [image.convert("RGB") for image in images]
+        prompt = self.settings.prompt
+        if getattr(self.processor, "chat_template", None):
+            text = self.processor.apply_chat_template(_question(prompt), add_generation_prompt=True, tokenize=False)
+            encoded = self.processor(
+                text=[text] * len(rgb), images=[[image] for image in rgb], return_tensors="pt", padding=True
+            )
+        elif prompt:
+            encoded = self.processor(text=[prompt] * len(rgb), images=rgb, return_tensors="pt", padding=True)
+        else:
+            encoded = self.processor(images=rgb, return_tensors="pt")
+        return {key: value for key, value in encoded.items() if self._takes(key)}
+
+    def generate(self, prepared: dict[str, Any]) -> list[str]:
+        """Return one line of text per image."""
+        inputs = {key: to_device(value, self.device, self.network.dtype) for key, value in prepared.items()}
         with torch.inference_mode():
             out = self.network.generate(
                 **inputs,
@@ -52,34 +81,13 @@ class TransformersCaptioner:
         if given is not None and torch.equal(out[:, : given.shape[1]], given):
             out = out[:, given.shape[1] :]
         texts = self.processor.batch_decode(out, skip_special_tokens=True)
-        return [self._clean(text) for text in texts]
+        return [one_line(text, self.settings.prompt) for text in texts]
 
-    def _inputs(self, images: list[Image.Image]) -> dict[str, Any]:
-        prompt = self.settings.prompt
-        if getattr(self.processor, "chat_template", None):
-            content = [
-                {"type": "image"},
-                {"type": "text", "text": prompt or "Describe the image in one sentence."},
-            ]
-            message = [{"role": "user", "content": content}]
-            text = self.processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-            encoded = self.processor(
-                text=[text] * len(images), images=[[i] for i in images], return_tensors="pt", padding=True
-            )
-        elif prompt:
-            encoded = self.processor(text=[prompt] * len(images), images=images, return_tensors="pt", padding=True)
-        else:
-            encoded = self.processor(images=images, return_tensors="pt")
-        accepted = inspect.signature(self.network.forward).parameters
-        return {key: self._cast(value) for key, value in encoded.items() if key in accepted or "kwargs" in accepted}
+    def _takes(self, key: str) -> bool:
+        # GIT refuses token types although its processor makes them.
+        return key in self._accepts or (self._accepts_all and key != "token_type_ids")
 
-    def _cast(self, value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return value
-        value = value.to(self.device)
-        return value.to(self.network.dtype) if value.is_floating_point() else value
 
-    def _clean(self, text: str) -> str:
-        line = " ".join(text.split())
-        prompt = " ".join(self.settings.prompt.split())
-        return line.removeprefix(prompt).strip() if prompt else line
+def _question(prompt: str) -> list[dict[str, Any]]:
+    content = [{"type": "image"}, {"type": "text", "text": prompt or "Describe the image in one sentence."}]
+    return [{"role": "user", "content": content}]

@@ -1,24 +1,25 @@
-"""Reading WordNet's noun files, and the small table derived from them."""
+"""WordNet 3.0's nouns: read from an installed WordNet, or from the compact table derived from it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import lzma
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pipeline.artifacts import atomic_path
+
 Node = tuple[int, int]
-"""A synset's offset and its depth: the longest path to the root, in edges."""
+"""A synset's number and its depth: the longest path to the root, in edges."""
+Parents = Sequence[Sequence[tuple[int, bool]]]
+"""Per synset its hypernyms, and whether it is an instance of them."""
 
 _ENDINGS = (
     ("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("men", "man"),
     ("ies", "y"),
 )  # fmt: skip
-IRREGULAR = {
-    "men": "man", "women": "woman", "children": "child", "people": "people", "geese": "goose", "mice": "mouse",
-    "feet": "foot", "teeth": "tooth", "oxen": "ox", "calves": "calf", "sheep": "sheep", "leaves": "leaf",
-    "knives": "knife", "buses": "bus", "glasses": "glasses",
-}  # fmt: skip
+_MAGIC = "WordNet 3.0 nouns; see LICENSE-WORDNET"
 
 
 @dataclass(frozen=True)
@@ -30,69 +31,73 @@ class Entry:
     instance: tuple[Node, ...]
 
 
-def base_forms(word: str) -> Iterator[str]:
-    """Yield the forms under which a word may be listed, the word itself first (WordNet's noun endings)."""
-    word = word.lower().replace("_", " ")
-    yield word
-    if word in IRREGULAR:
-        yield IRREGULAR[word]
-    for ending, replacement in _ENDINGS:
-        if word.endswith(ending) and len(word) > len(ending) + 1:
-            yield word[: -len(ending)] + replacement
+class WordNet:
+    """First noun senses and their hypernyms.
 
+    `first` maps a lemma (spaces as underscores) to its first synset, `irregular` an inflected form to its lemmas.
+    """
 
-def read_table(path: Path) -> dict[str, Entry]:
-    """Return {word: entry} of the derived table."""
-    table = {}
-    for line in path.read_text().splitlines():
-        if line and not line.startswith("#"):
-            word, own, hypernyms, instance = line.split("\t")
-            table[word] = Entry(_nodes(own), _nodes(hypernyms), _nodes(instance))
-    return table
-
-
-def write_table(words: Iterable[str], files: WordNetFiles, path: Path) -> int:
-    """Write the derived table of the words that have a noun sense; return how many."""
-    lines = ["# Derived from WordNet 3.0; see LICENSE-WORDNET. word, own synset, hypernyms, instance hypernyms"]
-    for word in sorted(set(words)):
-        entry = files.first_sense(word)
-        if entry is not None:
-            parts = (" ".join(f"{s}:{d}" for s, d in nodes) for nodes in (entry.own, entry.hypernyms, entry.instance))
-            lines.append("\t".join([word, *parts]))
-    path.write_text("\n".join(lines) + "\n")
-    return len(lines) - 1
-
-
-def _nodes(text: str) -> tuple[Node, ...]:
-    pairs = (item.split(":") for item in text.split())
-    return tuple((int(synset), int(depth)) for synset, depth in pairs)
-
-
-class WordNetFiles:
-    """data.noun, index.noun and noun.exc of an installed WordNet 3.0. Raises ValueError if they are absent."""
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            self._index = _read_index(folder / "index.noun")
-            self._parents = _read_parents(folder / "data.noun")
-            self._irregular = _read_exceptions(folder / "noun.exc")
-        except FileNotFoundError as error:
-            raise ValueError(
-                f"{error.filename} does not exist; expected WordNet 3.0's noun files in {folder}"
-            ) from None
+    def __init__(self, first: Mapping[str, int], parents: Parents, irregular: Mapping[str, Sequence[str]]) -> None:
+        self.first, self.parents, self.irregular = first, parents, irregular
         self._depth = lru_cache(maxsize=None)(self._find_depth)
 
-    def common(self, at_least: int) -> list[str]:
-        """Return single words with at least so many senses seen in WordNet's tagged text."""
-        return [word for word, (_, used) in self._index.items() if used >= at_least and word.isalpha()]
+    @classmethod
+    def installed(cls, folder: Path) -> WordNet:
+        """Return the WordNet of data.noun, index.noun and noun.exc. Raises ValueError if they are absent."""
+        try:
+            index, data = _read_index(folder / "index.noun"), _read_parents(folder / "data.noun")
+            irregular = _read_exceptions(folder / "noun.exc")
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"{error.filename} does not exist; expected WordNet 3.0's noun files in {folder} "
+                "(Debian package wordnet-base)"
+            ) from None
+        number = {offset: k for k, offset in enumerate(sorted(data))}
+        parents = [[(number[parent], instance) for parent, instance in data[offset]] for offset in number]
+        return cls({word: number[offset] for word, offset in index.items()}, parents, irregular)
+
+    @classmethod
+    def table(cls, path: Path) -> WordNet:
+        """Return the WordNet of a compact table. Raises ValueError if it is not one."""
+        try:
+            lines = lzma.decompress(path.read_bytes()).decode().split("\n")
+        except (lzma.LZMAError, FileNotFoundError) as error:
+            raise ValueError(f"{path} is not a WordNet table ({error})") from None
+        if lines[0] != _MAGIC:
+            raise ValueError(f"{path} is not a WordNet table of this version, it begins with {lines[0][:40]!r}")
+        synsets, words = map(int, lines[1].split())
+        parents = [_parents(line, k) for k, line in enumerate(lines[2 : 2 + synsets])]
+        pairs = (line.split("\t") for line in lines[2 + synsets : 2 + synsets + words])
+        irregular = (line.split(" ") for line in lines[2 + synsets + words :] if line)
+        return cls({word: int(k) for word, k in pairs}, parents, {form: lemmas for form, *lemmas in irregular})
+
+    def write(self, path: Path) -> None:
+        """Write the compact table; parents as distances back, which compress well."""
+        lines = [_MAGIC, f"{len(self.parents)} {len(self.first)}"]
+        for k, parents in enumerate(self.parents):
+            lines.append(" ".join(f"{k - parent}{'i' if instance else ''}" for parent, instance in parents))
+        lines += [f"{word}\t{k}" for word, k in sorted(self.first.items())]
+        lines += [" ".join([form, *lemmas]) for form, lemmas in sorted(self.irregular.items())]
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(lzma.compress("\n".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME))
+
+    def lemma(self, word: str) -> str | None:
+        """Return the lemma under which a noun is looked up, None if it is unknown.
+
+        As in NLTK's lemmatizer, which the released code calls: of the listed forms the shortest ("gas" becomes "ga").
+        """
+        form = word.lower().replace(" ", "_")
+        others = self.irregular.get(form) or [
+            form[: -len(ending)] + stem for ending, stem in _ENDINGS if form.endswith(ending)
+        ]
+        return min((f for f in (form, *others) if f in self.first), key=len, default=None)
 
     def first_sense(self, word: str) -> Entry | None:
-        """Return the first noun sense of a word, or None."""
-        forms = [word.lower(), *self._irregular.get(word.lower(), []), *base_forms(word)]
-        form = next((f.replace(" ", "_") for f in forms if f.replace(" ", "_") in self._index), None)
-        if form is None:
+        """Return the first noun sense of a word, lemmatised; None if it is unknown."""
+        lemma = self.lemma(word)
+        if lemma is None:
             return None
-        synset = self._index[form][0]
+        synset = self.first[lemma]
         plain = self._closure(synset, instances=False)
         every = self._closure(synset, instances=True)
         return Entry(((synset, self._depth(synset)),), self._with_depth(plain), self._with_depth(every - plain))
@@ -101,18 +106,21 @@ class WordNetFiles:
         found: set[int] = set()
         todo = [synset]
         while todo:
-            for parent, is_instance in self._parents[todo.pop()]:
+            for parent, is_instance in self.parents[todo.pop()]:
                 if parent not in found and (instances or not is_instance):
                     found.add(parent)
                     todo.append(parent)
         return found
 
     def _find_depth(self, synset: int) -> int:
-        parents = self._parents[synset]
-        return 1 + max(self._depth(parent) for parent, _ in parents) if parents else 0
+        return 1 + max((self._depth(parent) for parent, _ in self.parents[synset]), default=-1)
 
     def _with_depth(self, synsets: set[int]) -> tuple[Node, ...]:
         return tuple((synset, self._depth(synset)) for synset in sorted(synsets))
+
+
+def _parents(line: str, k: int) -> list[tuple[int, bool]]:
+    return [(k - int(item.removesuffix("i")), item.endswith("i")) for item in line.split()]
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -120,14 +128,11 @@ def _lines(path: Path) -> Iterator[str]:
         yield from (line for line in file if not line.startswith("  "))
 
 
-def _read_index(path: Path) -> dict[str, tuple[int, int]]:
+def _read_index(path: Path) -> dict[str, int]:
     index = {}
     for line in _lines(path):
         fields = line.split()
-        senses, pointers = int(fields[2]), int(fields[3])
-        tagged, offsets = int(fields[5 + pointers]), fields[6 + pointers :]
-        assert len(offsets) == senses
-        index[fields[0]] = (int(offsets[0]), tagged)
+        index[fields[0]] = int(fields[6 + int(fields[3])])
     return index
 
 

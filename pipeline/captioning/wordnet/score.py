@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.captioning.wordnet.reader import Entry, WordNetFiles, base_forms, read_table
+from pipeline.captioning.wordnet.reader import Entry, WordNet
 
-TABLE = Path(__file__).with_name("nouns.tsv")
+TABLE = Path(__file__).with_name("nouns.txt.xz")
 DEPTHS = 20
 """Longest hypernym path of WordNet 3.0 in nodes; the released code recounts it at every call."""
 ENVIRONMENT = "WNSEARCHDIR"
@@ -28,6 +28,9 @@ class WordNetSimilarity:
 
     def __init__(self, identity: bool) -> None:
         self.identity = identity
+
+    def learn(self, words: Iterable[str]) -> None:
+        """Do nothing: words are looked up one by one."""
 
     def scores(self, words: Sequence[str], targets: Sequence[str]) -> NDArray[np.float32]:
         """Return (words, targets) scores; NaN where either word has no vector and identity is off."""
@@ -66,18 +69,9 @@ def _vector(word: str, identity: bool) -> dict[int, float]:
 
 def lookup(word: str) -> Entry | None:
     """Return the first noun sense of a word, lemmatised; None if it is unknown."""
-    directory = os.environ.get(ENVIRONMENT)
-    if directory:
-        return _installed(directory).first_sense(word)
-    table = _shipped()
-    return next((table[form] for form in base_forms(word) if form in table), None)
-
-
-@lru_cache(maxsize=1)
-def _shipped() -> dict[str, Entry]:
-    return read_table(TABLE)
+    return _wordnet(os.environ.get(ENVIRONMENT, "")).first_sense(word)
 
 
 @lru_cache(maxsize=2)
-def _installed(directory: str) -> WordNetFiles:
-    return WordNetFiles(Path(directory))
+def _wordnet(directory: str) -> WordNet:
+    return WordNet.installed(Path(directory)) if directory else WordNet.table(TABLE)

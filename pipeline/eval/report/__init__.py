@@ -59,7 +59,7 @@ def _companion(config: Config) -> dict[str, Any] | None:
     if not config.experiment.companion:
         return None
     other = load_config(["config.yaml", config.experiment.companion])
-    steps = len(classes_per_step(other.datasets.name, other.datasets.task)) - 1
+    steps = len(classes_per_step(other.datasets.key, other.datasets.task)) - 1
     results = Results(other, steps, summary_rows(other, steps))
     return {
         "config": other,

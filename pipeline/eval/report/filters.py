@@ -13,6 +13,7 @@ from pipeline.artifacts import (
     FOURIER,
     MANIFEST,
     NEW_CLASSES,
+    NOUN_COMPARISON,
     NOUN_FILTER,
     REPLAY,
     TRUTH,
@@ -37,6 +38,7 @@ def filter_section(config: Config, steps: int) -> Row:
         "refusals": _refusals(manifests),
         "quality": _quality(paths, steps, manifests, truth) if truth else [],
         "by_filter": _by_filter(paths, steps, manifests, truth) if truth else [],
+        "by_similarity": by_similarity(paths, steps, manifests, truth, replay) if truth else [],
         "style": _style_auroc(metrics, manifests["base"], truth) if truth else [],
         "metrics": metrics,
         "ceiling": _ceiling(manifests["base"], truth) if truth else None,
@@ -141,6 +143,31 @@ def _by_filter(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth
     return [
         {"name": "noun filter finds the class", **_scores(noun, [r["right"] for r in rows])},
         {"name": "Fourier filter finds the domain", **_scores(fourier, [r["in_domain"] for r in rows])},
+    ]
+
+
+def by_similarity(
+    paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row], replay: bool
+) -> list[Row]:
+    """Precision, recall and F1 of the noun filter under every similarity and rule.
+
+    An image is right if it shows the queried class (new), or any class of its source image (replay).
+    """
+    found: dict[tuple[str, str, str], tuple[list[bool], list[bool]]] = {}
+    plans_of = {"step": "noun_comparison", "replay": "noun_comparison_replay"}
+    for plan, name in plans_of.items() if replay else [("step", "noun_comparison")]:
+        for step in range(1, steps + 1):
+            urls = {r["image_id"]: r["url"] for r in manifests[f"{plan}{step}"] if r["status"] == "kept"}
+            for row in read_table(paths.selection(step, name), NOUN_COMPARISON):
+                known = truth.get(urls[row["image_id"]])
+                if known is not None:
+                    kept, right = found.setdefault((row["role"], row["similarity"], row["rule"]), ([], []))
+                    kept.append(row["kept"])
+                    right.append(bool(set(row["class_ids"]) & set(known["class_ids"])))
+    titles = {"new": "new classes", "replay": "replay"}
+    return [
+        {"role": titles[role], "similarity": similarity, "rule": rule, **_scores(*columns)}
+        for (role, similarity, rule), columns in found.items()
     ]
 
 

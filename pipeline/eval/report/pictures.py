@@ -25,7 +25,7 @@ PER_CELL = 5
 
 def overlay_rows(results: Results) -> Row:
     """Return columns and rows of pictures: image, truth, base model and every run's prediction."""
-    size, seed = results.config.datasets.eval_size, results.config.experiment.seeds[0]
+    size, seed = results.config.datasets.eval_side, results.config.experiment.seeds[0]
     facts = results.protocol(results.steps)
     table = label_map(facts["dataset"], facts["task"], facts["step"], "test", "wilson")
     runs = list(results.config.experiment.runs)

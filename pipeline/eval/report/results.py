@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.artifacts import Layout, read_json
 from pipeline.config import Config, Run
 from pipeline.train.methods import get
-from pipeline.train.recipes import base_recipe
+from pipeline.train.recipes import base_recipes
 
 Row = dict[str, Any]
 
@@ -29,6 +29,11 @@ class Results:
         """Where the artifacts are."""
         return Layout.of(self.config)
 
+    @cached_property
+    def recipes(self) -> dict[str, str]:
+        """The base recipe of every run, by name."""
+        return base_recipes(self.config)
+
     @property
     def uses_web(self) -> bool:
         """Whether any run trains on web images."""
@@ -37,7 +42,7 @@ class Results:
     def file(self, run: Run, seed: int, step: int, name: str) -> str:
         """Return a file of a run's step; step 0 is its shared base."""
         if step == 0:
-            return self.paths.base(base_recipe(self.config, run), seed, name)
+            return self.paths.base(self.recipes[run.name], seed, name)
         return self.paths.step(run.name, seed, step, name)
 
     def values(self, run: Run, step: int, key: str) -> list[float]:
@@ -137,7 +142,7 @@ def costs(results: Results) -> list[Row]:
                 if path in seen:
                     continue
                 seen.add(path)
-                name = f"base ({base_recipe(results.config, run)})" if step == 0 else label(run)
+                name = f"base ({results.recipes[run.name]})" if step == 0 else label(run)
                 rows.append({"name": name, "seed": seed, "step": step, **read_json(path)})
     return sorted(rows, key=lambda row: (row["step"], row["name"], row["seed"]))
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pipeline.config import ConfigError, nearest
@@ -103,6 +104,7 @@ def _check_kind(dotted: str, value: Any, default: Any) -> None:
         raise ConfigError(f"config: `{dotted}` is {value!r}, expected {type(default).__name__} like {default!r}")
 
 
+@cache
 def _discover() -> None:
     for module in pkgutil.iter_modules(__path__):
         if module.name != "base":

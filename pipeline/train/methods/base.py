@@ -76,6 +76,15 @@ class Forward:
     teacher: Output | None
     epoch: int
 
+    def student_logits(self) -> Tensor:
+        """Return the student's logits (B, N, H, W) at the masks' size, at least float32."""
+        return upsample(self.student.logits, self.batch.masks.shape[-2:])
+
+    def logits(self) -> tuple[Tensor, Tensor]:
+        """Return student (B, N, H, W) and teacher (B, O, H, W) logits at the masks' size, at least float32."""
+        assert self.teacher is not None
+        return self.student_logits(), upsample(self.teacher.logits, self.batch.masks.shape[-2:])
+
 
 @dataclass(frozen=True)
 class NoSettings:
@@ -168,15 +177,19 @@ class Method:
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return named, already weighted scalar terms; the default is cross-entropy on the masks."""
-        logits = upsample(forward.student.logits, forward.batch.masks.shape[-2:])
-        return {"ce": cross_entropy(logits, forward.batch.masks)}
+        return {"ce": cross_entropy(forward.student_logits(), forward.batch.masks)}
 
     def observe(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
-        """See the gradients of the losses, before the penalty's (importance statistics)."""
+        """See the gradients of the losses, mean over processes, before the penalty's (importance statistics)."""
 
     def penalty(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Tensor | None:
         """Return a weighted penalty on the parameters, or None."""
         return None
+
+    @property
+    def differs_by_process(self) -> bool:
+        """Return whether `state()` is another one in each process of a job."""
+        return False
 
     def state(self) -> dict[str, Tensor]:
         """Return what a resumed step and the next step need, beside weights."""

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pipeline.train.losses import cross_entropy, feature_mse, knowledge_distillation
 from pipeline.train.methods import Forward, Method, is_segformer, register
-from pipeline.train.resize import upsample
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,7 @@ class Ilt(Method):
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return cross-entropy and both distillations."""
         assert forward.teacher is not None
-        size = forward.batch.masks.shape[-2:]
-        logits, old = upsample(forward.student.logits, size), upsample(forward.teacher.logits, size)
+        logits, old = forward.logits()
         return {
             "ce": cross_entropy(logits, forward.batch.masks),
             "kd": self.settings.weight * knowledge_distillation(logits, old),

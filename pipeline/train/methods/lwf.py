@@ -8,7 +8,6 @@ from torch import Tensor
 
 from pipeline.train.losses import cross_entropy, knowledge_distillation
 from pipeline.train.methods import Forward, Method, register
-from pipeline.train.resize import upsample
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,7 @@ class Lwf(Method):
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return cross-entropy and distillation."""
-        assert forward.teacher is not None
-        size = forward.batch.masks.shape[-2:]
-        logits, old = upsample(forward.student.logits, size), upsample(forward.teacher.logits, size)
+        logits, old = forward.logits()
         return {
             "ce": cross_entropy(logits, forward.batch.masks),
             "kd": self.settings.weight * knowledge_distillation(logits, old),

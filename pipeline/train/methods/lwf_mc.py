@@ -8,7 +8,6 @@ from torch import Tensor
 
 from pipeline.train.losses import icarl_combined, icarl_disjoint, summed_bce
 from pipeline.train.methods import Forward, Method, check_choice, register
-from pipeline.train.resize import upsample
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,8 @@ class LwfMc(Method):
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return the terms of the chosen mode."""
-        assert forward.teacher is not None
         masks = forward.batch.masks
-        logits = upsample(forward.student.logits, masks.shape[-2:])
-        old = upsample(forward.teacher.logits, masks.shape[-2:])
+        logits, old = forward.logits()
         if self.settings.mode == "disjoint":
             return {"icarl": icarl_disjoint(logits, masks, old, self.settings.background)}
         return {"bce": summed_bce(logits, masks), "kd": self.settings.weight * icarl_combined(logits, old)}

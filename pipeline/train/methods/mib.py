@@ -11,7 +11,6 @@ from pipeline.train.initialise import balanced
 from pipeline.train.losses import unbiased_cross_entropy, unbiased_knowledge_distillation
 from pipeline.train.methods import Forward, Method, is_segformer, register
 from pipeline.train.models.network import SegmentationModel
-from pipeline.train.resize import upsample
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,8 @@ class Mib(Method):
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return both unbiased terms; every old label counts as background, an exemplar's too."""
-        assert forward.teacher is not None
-        masks = forward.batch.masks
-        logits = upsample(forward.student.logits, masks.shape[-2:])
-        old = upsample(forward.teacher.logits, masks.shape[-2:])
+        logits, old = forward.logits()
         return {
-            "unce": unbiased_cross_entropy(logits, masks, self.info.n_old),
+            "unce": unbiased_cross_entropy(logits, forward.batch.masks, self.info.n_old),
             "unkd": self.settings.weight * unbiased_knowledge_distillation(logits, old),
         }

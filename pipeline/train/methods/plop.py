@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.train import distributed
 from pipeline.train.initialise import balanced
 from pipeline.train.losses import cross_entropy, local_pod
 from pipeline.train.methods import Batch, Forward, Method, StepInfo, check_choice, register
@@ -62,26 +63,31 @@ class PseudoLabelMethod(Method):
         histogram = UncertaintyHistogram(self.info.n_old, self.info.n_total, self.settings.entropy)
         for batch in batches:
             histogram.update(upsample(teacher(batch.images).logits, batch.masks.shape[-2:]), batch.masks)
-        if self.settings.sync_thresholds and torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(histogram.counts)
+        counts = distributed.total(histogram.counts) if self.settings.sync_thresholds else histogram.counts
         infinite = None if math.isinf(self.settings.median_inf) else self.settings.median_inf
         self.thresholds = entropy_thresholds(
-            histogram.counts, self.info.n_total, self.settings.median, infinite, self.settings.threshold
+            counts, self.info.n_total, self.settings.median, infinite, self.settings.threshold
         )
 
-    def targets(self, forward: Forward) -> tuple[Tensor, Tensor]:
-        """Return the completed labels (B, H, W) and the weight nu of every image (B, 1, 1)."""
-        assert forward.teacher is not None
-        masks = forward.batch.masks
-        old = upsample(forward.teacher.logits, masks.shape[-2:])
+    def targets(self, batch: Batch, old: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the completed labels (B, H, W) and the weight nu of every image (B, 1, 1).
+
+        old: the teacher's logits (B, O, H, W) at the masks' size.
+        """
+        masks = batch.masks
         pseudo = pseudo_targets(
             masks, old, self.thresholds.to(old.device), self.info.n_total, kind=self.settings.entropy
         )
         if self.settings.exemplar_gt == "keep":
-            pseudo = torch.where(forward.batch.remembered() & (masks > 0), masks, pseudo)
+            pseudo = torch.where(batch.remembered() & (masks > 0), masks, pseudo)
         if not self.settings.adaptive:
             return pseudo, torch.ones(len(masks), 1, 1, device=masks.device)
         return pseudo, adaptive_factor(masks, pseudo, self.info.n_old, floor=self.settings.nu_min)[:, None, None]
+
+    @property
+    def differs_by_process(self) -> bool:
+        """Return whether every process has thresholds of its own."""
+        return not self.settings.sync_thresholds
 
     def state(self) -> dict[str, Tensor]:
         """Return the thresholds; a resumed step continues with them."""
@@ -126,8 +132,9 @@ class Plop(PseudoLabelMethod):
         """Return cross-entropy on completed labels, and POD."""
         assert forward.teacher is not None
         student, teacher = forward.student, forward.teacher
-        pseudo, nu = self.targets(forward)
-        values = cross_entropy(upsample(student.logits, pseudo.shape[-2:]), pseudo, reduction="none")
+        logits, old = forward.logits()
+        pseudo, nu = self.targets(forward.batch, old)
+        values = cross_entropy(logits, pseudo, reduction="none")
         pod = local_pod(
             [*student.maps, student.logits],
             [*teacher.maps, teacher.logits],

@@ -14,7 +14,6 @@ from pipeline.train.losses import (
 )
 from pipeline.train.methods import Forward, check_choice, register
 from pipeline.train.methods.plop import PseudoLabelMethod, PseudoLabelSettings
-from pipeline.train.resize import upsample
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,8 @@ class Sats(PseudoLabelMethod):
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return the three terms."""
-        assert forward.teacher is not None
-        pseudo, nu = self.targets(forward)
-        logits = upsample(forward.student.logits, pseudo.shape[-2:])
-        old = upsample(forward.teacher.logits, pseudo.shape[-2:])
+        logits, old = forward.logits()
+        pseudo, nu = self.targets(forward.batch, old)
         return {
             "ce": (nu * cross_entropy(logits, pseudo, reduction="none")).mean(),
             "unkd": self.settings.weight * unbiased_knowledge_distillation(logits, old),

@@ -13,7 +13,6 @@ from pipeline.train.initialise import copy_unknown
 from pipeline.train.losses import summed_bce
 from pipeline.train.methods import Forward, Heads, Method, check_choice, register
 from pipeline.train.models.network import SegmentationModel
-from pipeline.train.resize import upsample
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,8 @@ class Ssul(Method):
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return the summed binary cross-entropy."""
-        assert forward.teacher is not None
         batch = forward.batch
-        size = batch.masks.shape[-2:]
-        logits, old = upsample(forward.student.logits, size), upsample(forward.teacher.logits, size)
+        logits, old = forward.logits()
         if self._original:
             targets = rules.mark_unknown(rules.to_channels(batch.masks), batch.saliency)
             targets = rules.complete_with_teacher(targets, old, self.settings.threshold)

@@ -1,6 +1,7 @@
 """WILSON (CVPR 2022): incremental segmentation from image-level labels through a localizer.
 
-web_wilss.md 4.2-4.11 has every formula. All losses work at feature resolution.
+web_wilss.md 4.2-4.11 has every formula. All losses work at the resolution of the logits; on a backbone whose body is
+coarser (SegFormer) the localizer's output is brought to it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pipeline.train.losses import feature_mse
 from pipeline.train.methods import Forward, Method, StepInfo, register
 from pipeline.train.models.network import SegmentationModel, channels_of
 from pipeline.train.models.small_cnn import norm_act
+from pipeline.train.resize import upsample
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ class Wilson(Method):
         """Return the terms of the weak step."""
         teacher, student, batch = forward.teacher, forward.student, forward.batch
         assert teacher is not None and self.localizer is not None
-        localized_eval, localized = self._localize(student.body)
         old = teacher.logits.float()
+        localized_eval, localized = (upsample(x, old.shape[-2:]) for x in self._localize(student.body))
         labels = batch.labels if self.settings.all_labels else batch.labels[:, -self.info.n_new :]
         terms = {
             "cls": weak.classification_loss(localized, labels, pooling=self.settings.pooling),

@@ -5,7 +5,6 @@ Weights are read without unpickling objects, and every tensor of a file must fin
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pipeline.artifacts import ArtifactError
+from pipeline.artifacts import ArtifactError, file_sha256
 
 ABN_EPS = 1e-5
 _CLASSIFIER = re.compile(r"(fc|classifier)\.")
@@ -68,8 +67,7 @@ def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Tenso
     if not Path(path).is_file():
         raise ArtifactError(f"weights {path} do not exist; download them and give their path")
     if sha256 is not None:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_sha256(path)
         if found != sha256.lower():
             raise ArtifactError(f"weights {path} have sha256 {found}, expected {sha256}; download them again")
     try:

@@ -1,0 +1,119 @@
+"""Later looks at a pool: are the stored bytes what their names say, does the web still hold them; and its spool."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import INGEST, read_rows, write_json
+from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.crawl import policy
+from pipeline.crawl_ingest.downloader import Downloader
+from pipeline.crawl_ingest.host import FetchError
+from pipeline.crawl_ingest.intake import IntakeError, accept
+from pipeline.crawl_ingest.sources import Source, open_source
+from pipeline.crawl_ingest.spool import Place
+from pipeline.crawl_ingest.state import PoolState
+from pipeline.progress import Progress
+
+Drift = dict[str, Any]
+
+
+def refresh(shards: Sequence[Path], settings: CrawlIngest, out: Path, web: bool = False) -> dict[str, int]:
+    """Write a report on the shards (tar files) and return its counts. Nothing that is stored changes.
+
+    Stored bytes: `intact`, or `damaged` (another sha256 than the name says), `missing` (in the table and not in the
+    tar). With `web`, every kept address is asked again: `same`, `re_encoded` (another sha256, nearly the same
+    perceptual hash), `changed`, or the reason for which it would not be kept today.
+    """
+    stored = {shard: list(_verify(shard)) for shard in shards}
+    counts = Counter(state for states in stored.values() for _, state in states)
+    report: dict[str, Any] = {
+        "stored": dict(counts),
+        "faults": [[str(shard), name, state] for shard in shards for name, state in stored[shard] if state != "intact"],
+    }
+    if web:
+        drift = asyncio.run(_ask_again(shards, settings))
+        found = Counter(item["found"] for item in drift)
+        report |= {"web": dict(found), "drift": [item for item in drift if item["found"] != "same"]}
+        counts += found
+    write_json(out, report)
+    return dict(counts)
+
+
+def clean(shards: Sequence[Path], settings: CrawlIngest, pool: Path) -> int:
+    """Remove from the pool's spool what finished shards hold, and what killed crawls left; return the bytes freed.
+
+    Other shards and plans go on finding the bytes, in the shard's tar. Raises ValueError if a shard is damaged.
+    """
+    state = PoolState(pool, policy(settings))
+    try:
+        for shard in shards:
+            inside = shard.absolute().relative_to(pool.absolute()).as_posix()
+            with tarfile.open(shard) as tar:
+                for member in tar:
+                    if member.name.endswith(".jpg"):
+                        state.hand_over(Path(member.name).stem, Place(inside, member.offset_data, member.size))
+        return state.compact()
+    finally:
+        state.close()
+
+
+def _kept(shard: Path) -> Iterator[dict[str, Any]]:
+    for row in read_rows(shard.with_suffix(".parquet"), INGEST):
+        if row["status"] == "kept":
+            yield row
+
+
+def _verify(shard: Path) -> Iterator[tuple[str, str]]:
+    expected = {row["image_id"] for row in _kept(shard)}
+    try:
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                if not member.name.endswith(".jpg"):
+                    continue
+                stream = tar.extractfile(member)
+                digest = hashlib.sha256(stream.read() if stream else b"").hexdigest()
+                name = Path(member.name).stem
+                expected.discard(name)
+                yield name, "intact" if digest == name else "damaged"
+    except (tarfile.TarError, OSError):
+        # What follows a torn header cannot be read.
+        pass
+    for name in sorted(expected):
+        yield name, "missing"
+
+
+async def _ask_again(shards: Sequence[Path], settings: CrawlIngest) -> list[Drift]:
+    rows = (row for shard in shards for row in _kept(shard))
+    total = sum(1 for shard in shards for _ in _kept(shard))
+    progress, drift = Progress("refresh", total, unit="addresses"), []
+    async with Downloader(settings) as downloader:
+        source = open_source(settings, downloader)
+
+        async def work() -> None:
+            for row in rows:
+                drift.append(
+                    {"image_id": row["image_id"], "url": row["url"], "found": await _look(source, row, settings)}
+                )
+                progress.update()
+
+        await asyncio.gather(*(work() for _ in range(settings.connections)))
+    return sorted(drift, key=lambda item: (item["url"], item["image_id"]))
+
+
+async def _look(source: Source, row: dict[str, Any], settings: CrawlIngest) -> str:
+    try:
+        fetched = await source.fetch(row["url"])
+        now = await asyncio.to_thread(accept, fetched.body, settings)
+    except (FetchError, IntakeError) as error:
+        return error.reason
+    if now.image_id == row["image_id"]:
+        return "same"
+    bits = (int(now.phash, 16) ^ int(row["phash"], 16)).bit_count()
+    return "re_encoded" if bits <= settings.near_duplicate_bits else "changed"

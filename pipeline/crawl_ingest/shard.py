@@ -1,0 +1,109 @@
+"""What becomes of a shard's candidates, and the files it is written to: tar, table and statistics."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipeline.artifacts import INGEST, atomic_path, row_writer, write_json
+from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.duplicates import HashIndex, SeenTexts
+from pipeline.crawl_ingest.licence import allows
+from pipeline.crawl_ingest.reasons import KEPT, status_of
+from pipeline.crawl_ingest.sources.base import Candidate
+from pipeline.crawl_ingest.state import Outcome, PoolState
+
+Row = dict[str, Any]
+
+
+def decide(
+    candidates: Iterable[tuple[Row, Candidate]], state: PoolState, settings: CrawlIngest, evaluation: HashIndex
+) -> Iterator[Row]:
+    """Yield a row per candidate, with its reason.
+
+    Duplicates are decided after all downloads, in query order and rank, so that arrival does not matter.
+    """
+    urls, ids, near = SeenTexts(), SeenTexts(), HashIndex(settings.near_duplicate_bits)
+    for place, candidate in candidates:
+        outcome = Outcome(candidate["url"], "licence")
+        if allows(settings.licences, candidate["licence"]):
+            found = state.outcome(candidate["url"])
+            assert found is not None
+            outcome = found
+        reason = outcome.reason
+        if candidate["url"] in urls:
+            reason = "duplicate_url"
+        elif reason == KEPT and outcome.image_id in ids:
+            reason = "duplicate_exact"
+        elif reason == KEPT and evaluation.near(outcome.phash):
+            reason = "duplicate_of_evaluation"
+        elif reason == KEPT and near.near(outcome.phash):
+            reason = "duplicate_near"
+        urls.add(candidate["url"])
+        if reason == KEPT:
+            ids.add(outcome.image_id)
+            near.add(outcome.phash)
+        yield _row(place, candidate, outcome, reason)
+
+
+def _row(place: Row, candidate: Candidate, outcome: Outcome, reason: str) -> Row:
+    return {
+        "image_id": outcome.image_id,
+        "url": candidate["url"],
+        "final_url": outcome.final_url,
+        "page_url": candidate["page_url"],
+        "query_id": place["query_id"],
+        "rank": place["rank"],
+        "source": candidate["source"],
+        "licence": candidate["licence"],
+        "creator": candidate["creator"],
+        "title": candidate["title"],
+        "status": status_of(reason),
+        "reason": reason,
+        "http_status": outcome.http_status,
+        "width": outcome.width,
+        "height": outcome.height,
+        "bytes": outcome.bytes,
+        "phash": outcome.phash,
+        "fetched_at": outcome.fetched_at,
+    }
+
+
+def write_shard(out: Path, rows: Iterable[Row], state: PoolState) -> dict[str, int]:
+    """Write the rows to <out>, its .parquet and its .stats.json; return the counts by reason."""
+    counts: Counter[str] = Counter()
+    # The table appears after the tar.
+    with (
+        row_writer(out.with_suffix(".parquet"), INGEST) as write,
+        atomic_path(out) as temporary,
+        open(temporary, "wb", buffering=1 << 20) as stream,
+    ):
+        for row in rows:
+            counts[row["reason"] or "kept"] += 1
+            write(row)
+            if row["status"] == "kept":
+                about = {key: row[key] for key in ("url", "page_url", "licence", "creator", "title", "query_id")}
+                _add(stream, f"{row['image_id']}.jpg", state.read(row["image_id"]))
+                _add(stream, f"{row['image_id']}.json", json.dumps(about, sort_keys=True).encode())
+        _end(stream)
+    write_json(out.with_suffix("").with_suffix(".stats.json"), {"tried": counts.total(), **counts})
+    return dict(counts)
+
+
+def _add(stream: BinaryIO, name: str, data: bytes) -> None:
+    # WebDataset layout. Fixed times and owners make equal content equal bytes; tarfile's own writer, which remembers
+    # every member, takes longer over a header than the decoder over the picture.
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    stream.write(info.tobuf(tarfile.USTAR_FORMAT))
+    stream.write(data)
+    stream.write(bytes(-len(data) % tarfile.BLOCKSIZE))
+
+
+def _end(stream: BinaryIO) -> None:
+    stream.write(bytes(2 * tarfile.BLOCKSIZE))
+    stream.write(bytes(-stream.tell() % tarfile.RECORDSIZE))

@@ -1,0 +1,50 @@
+"""`python -m pipeline.experiments write|ledger|cost`: the published experiments, their ledger, what one costs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipeline.cli import run_cli
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.experiments", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    write = commands.add_parser("write", help="write experiments/*.yaml from experiments/published.tsv")
+    write.set_defaults(run=_write)
+    ledger = commands.add_parser("ledger", help="write REPRODUCIBILITY.md from the results that are there")
+    ledger.add_argument("--out", type=Path, help="another file than REPRODUCIBILITY.md")
+    ledger.add_argument("--settings", metavar="JSON", help="laid over every experiment, e.g. another results folder")
+    ledger.set_defaults(run=_ledger)
+    cost = commands.add_parser("cost", help="iterations, memory and time of an experiment before it is run")
+    cost.add_argument("file", type=Path, nargs="+", help="configuration files, layered from left to right")
+    cost.add_argument("--tflops", type=float, default=30.0, help="sustained 10^12 operations per second (default 30)")
+    cost.set_defaults(run=_cost)
+    return run_cli(parser, argv)
+
+
+def _write(arguments: argparse.Namespace) -> None:
+    from pipeline.experiments.build import write_all
+
+    changed = write_all()
+    print(f"{len(changed)} files written: {' '.join(changed)}" if changed else "every file is up to date")
+
+
+def _ledger(arguments: argparse.Namespace) -> None:
+    from pipeline.experiments.ledger import LEDGER, write_ledger
+
+    path = arguments.out or LEDGER
+    print(f"wrote {path}: {write_ledger(path, overrides=arguments.settings)} rows of ours")
+
+
+def _cost(arguments: argparse.Namespace) -> None:
+    from pipeline.config import load_config
+    from pipeline.experiments.cost import cost_lines
+
+    print("\n".join(cost_lines(load_config(arguments.file), arguments.tflops)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

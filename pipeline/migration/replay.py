@@ -1,0 +1,53 @@
+"""Replay folders of Web-WILSS as a table of pseudo-labels (web_wilss.md 2.8, 5)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.artifacts import PSEUDOLABELS, write_table
+from pipeline.datasets import DatasetError
+from pipeline.datasets.images import open_image, open_mask, read_bytes
+from pipeline.datasets.original_layout import replay_pairs
+from pipeline.progress import Progress
+
+Row = dict[str, Any]
+
+
+def import_replay(root: Path, out: Path, per_source: int = 2) -> str:
+    """Write pseudolabels.parquet from `<root>/<source id>/train_fullPath.txt`; return a summary line.
+
+    Absolute paths of another machine are looked up again under the source's own folder. An image or label that
+    cannot be used stays in the table with its reason. Raises DatasetError if no listing is there.
+    """
+    pairs = replay_pairs(root, per_source)
+    progress = Progress("replay", len(pairs))
+    rows = []
+    for folder, image, label in pairs:
+        rows.append(_row(_found(folder, image, "image"), _found(folder, label, "label")))
+        progress.update()
+    write_table(out, rows, PSEUDOLABELS, provenance={"imported_from": str(root)})
+    bad = [row for row in rows if row["reason"]]
+    note = f"; first problem: {bad[0]['reason']}" if bad else ""
+    return f"wrote {out}: {len(rows) - len(bad)} replay images, {len(bad)} unusable{note}"
+
+
+def _found(folder: Path, path: str, kind: str) -> str:
+    local = folder / kind / Path(path).name
+    return path if Path(path).exists() or not local.exists() else str(local)
+
+
+def _row(image: str, label: str) -> Row:
+    row: Row = {"image_id": "", "image": image, "label": label, "class_ids": [], "confidence": None, "reason": ""}
+    try:
+        row["image_id"] = hashlib.sha256(read_bytes(image)).hexdigest()
+        size, mask = open_image(image).size, open_mask(label)
+        if mask.shape != size[::-1]:
+            raise DatasetError(f"image {image} has size {size}, its label {mask.shape[::-1]}")
+        row["class_ids"] = [int(v) for v in np.unique(mask) if 0 < v < 255]
+    except DatasetError as error:
+        row["reason"] = str(error)
+    return row

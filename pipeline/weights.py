@@ -1,0 +1,114 @@
+"""`python -m pipeline.weights list|check`: the manifest of pretrained weights, weights.lock."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
+
+from pipeline.artifacts import file_sha256
+from pipeline.cli import run_cli
+from pipeline.config import nearest
+
+LOCK = Path(__file__).parents[1] / "weights.lock"
+_MIB = 2**20
+
+
+class WeightsError(ValueError):
+    """A weights file is not in the manifest, or is not the file that the manifest describes."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One file: what it is for, its page and licence, and what is known about its content (empty: unknown)."""
+
+    file: str
+    purpose: str
+    page: str
+    licence: str
+    mirror: str = ""
+    megabytes: float = 0.0
+    """Size in MiB, as torchvision states it."""
+    sha256: str = ""
+    sha256_prefix: str = ""
+    md5: str = ""
+
+
+def read_lock(path: Path = LOCK) -> dict[str, Weights]:
+    """Return the manifest by file name. Raises WeightsError for an unknown key or one that lacks page or licence."""
+    known = {field.name for field in fields(Weights)} - {"file", "purpose"} | {"for"}
+    found = {}
+    for file, entry in (yaml.safe_load(path.read_text()) or {}).items():
+        for key in entry:
+            if key not in known:
+                raise WeightsError(f"{path}: {file} has unknown key `{key}`; {nearest(key, known)}")
+        lacking = [key for key in ("for", "page", "licence") if not entry.get(key)]
+        if lacking:
+            raise WeightsError(f"{path}: {file} lacks `{lacking[0]}`")
+        values = {key: str(value) for key, value in entry.items() if key not in ("for", "megabytes")}
+        size = float(entry.get("megabytes", 0))
+        found[file] = Weights(file=file, purpose=entry["for"], megabytes=size, **values)
+    return found
+
+
+def check_weights(path: Path, lock: Path = LOCK) -> str:
+    """Return the SHA-256 of a weights file after comparing it with all that the manifest knows.
+
+    Raises WeightsError, with the page to download from, if the file is missing, not listed or another one.
+    """
+    known = read_lock(lock)
+    if path.name not in known:
+        raise WeightsError(f"{path.name} is not in {lock}; {nearest(path.name, known)}")
+    entry = known[path.name]
+    if not path.exists():
+        raise WeightsError(f"{path} does not exist; download it from {entry.page} ({entry.licence})")
+    size = path.stat().st_size / _MIB
+    if entry.megabytes and abs(size - entry.megabytes) > 0.01:
+        raise WeightsError(f"{path} has {size:.3f} MiB, expected {entry.megabytes}; download it from {entry.page}")
+    found = file_sha256(path)
+    expected = entry.sha256 or entry.sha256_prefix
+    if not found.startswith(expected):
+        raise WeightsError(f"{path} has SHA-256 {found}, expected {expected}; download it from {entry.page}")
+    if entry.md5:
+        _check_md5(path, entry)
+    return found
+
+
+def _check_md5(path: Path, entry: Weights) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != entry.md5:
+        raise WeightsError(f"{path} has MD5 {found}, expected {entry.md5}; download it from {entry.page}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.weights", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    listing = commands.add_parser("list", help="print files, pages and licences")
+    listing.set_defaults(run=_list)
+    check = commands.add_parser("check", help="compare a downloaded file with the manifest")
+    check.add_argument("file", type=Path, nargs="+")
+    check.set_defaults(run=_check)
+    return run_cli(parser, argv)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    for entry in read_lock().values():
+        print(f"{entry.file}\n  for {entry.purpose}\n  from {entry.page}\n  licence: {entry.licence}")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for path in arguments.file:
+        digest = check_weights(path)
+        entry = read_lock()[path.name]
+        stated = [name for name in ("megabytes", "sha256", "sha256_prefix", "md5") if getattr(entry, name)]
+        verdict = f"as stated ({', '.join(stated)})" if stated else "nothing is stated about this file's content"
+        print(f"{path}: {verdict}; SHA-256 {digest}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
