@@ -2,7 +2,8 @@
 
 Everything it writes is in its own folder. The Slurm executor of Snakemake removes SLURM_CONF from the environment of
 its inner `srun`; the folder's `bin`, first on PATH, therefore holds wrappers of Slurm's commands that set it again,
-so that /etc/slurm is never touched.
+so that /etc/slurm is never touched. A process of its own (tests/slurm/guard.py) stops everything should the tests be
+killed.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 DAEMONS = ("slurmctld", "slurmd", "munged")
@@ -40,7 +42,7 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
@@ -49,7 +51,7 @@ GresTypes=gpu
 MpiDefault=none
 SwitchType=switch/none
 ReturnToService=2
-MinJobAge=900
+MinJobAge=7200
 KillWait=5
 OverTimeLimit=0
 InactiveLimit=0
@@ -71,7 +73,7 @@ class Cluster:
 
     def __init__(self, folder: Path, nodes: int = 2, cpus: int = 4, gpus: int = 2, memory: int = 8000) -> None:
         self.folder, self.nodes, self.cpus, self.gpus, self.memory = folder, nodes, cpus, gpus, memory
-        self.port = _free_ports(nodes + 1)
+        self._guard: subprocess.Popen[bytes] | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the environment that finds this cluster."""
@@ -79,7 +81,8 @@ class Cluster:
             name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_", "SRUN_"))
         }
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}:{SBIN}"
-        return {**kept, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
+        ours = {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path, "TMPDIR": str(self.folder / "tmp")}
+        return {**kept, **ours}
 
     def __call__(self, *command: str, check: bool = True) -> str:
         """Run a Slurm command and return what it printed."""
@@ -91,6 +94,7 @@ class Cluster:
     def start(self) -> None:
         """Start every daemon; raise RuntimeError with the end of the logs if a node does not become idle."""
         self._write_files()
+        self._watch()
         run = self.folder / "run"
         self("munged", "--force", f"--key-file={self.folder}/munge/key", f"--socket={run}/munge.socket",
              f"--pid-file={run}/munged.pid", f"--log-file={self.folder}/log/munged.log",
@@ -111,18 +115,20 @@ class Cluster:
         self._stop(self.folder / "run" / "slurmctld.pid")
 
     def stop(self) -> None:
-        """Cancel every job and stop every daemon by its own pid, in the order that loses nothing."""
+        """Cancel every job and stop every daemon by its own pid, in the order that loses nothing; twice is fine."""
         run = self.folder / "run"
+        # Who submits goes first, or Snakemake would try what is cancelled again.
+        self._kill(pid for pid in self.pids() if not _is_of_slurm(pid))
         if _alive(run / "slurmctld.pid"):
-            self("scancel", "--state=PENDING,RUNNING,SUSPENDED", f"--user={_user()}", check=False)
+            self("scancel", f"--user={_user()}", check=False)
             self.wait("the queue to empty", lambda: not self("squeue", "-h", check=False).strip(), fail=False)
         for path in [*sorted(run.glob("slurmd.*.pid")), run / "slurmctld.pid", run / "munged.pid"]:
             self._stop(path)
-        # Jobs too slow to obey in time; their environment names this folder, so they are ours.
-        for pid in self.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._kill(self.pids())  # jobs too slow to obey in time
         self.wait("killed jobs to end", lambda: not self.pids(), fail=False)
+        if self._guard:
+            self._guard.communicate(timeout=60)
+            self._guard = None
 
     def pids(self) -> list[int]:
         """Return the running processes whose environment or command names this folder."""
@@ -160,30 +166,56 @@ class Cluster:
         files = sorted((self.folder / "log").glob("*.log"))
         return "\n".join(f"{path.name}: {line}" for path in files for line in path.read_text().splitlines()[-6:])
 
+    def _watch(self) -> None:
+        # It sees the end of its input when we close it or die, however we die. In a session of its own, what is sent
+        # to our whole process group does not reach it.
+        command = [sys.executable, str(Path(__file__).with_name("guard.py")), str(self.folder)]
+        with (self.folder / "log" / "guard.log").open("w") as log:
+            self._guard = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            )
+
     def _write_files(self) -> None:
-        for name in ("run", "log", "state", "spool", "munge", "bin", *(f"spool/{node}" for node in self.names())):
+        for name in (
+            "run",
+            "log",
+            "state",
+            "spool",
+            "munge",
+            "bin",
+            "tmp",
+            *(f"spool/{node}" for node in self.names()),
+        ):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "munge").chmod(0o700)
         key = self.folder / "munge" / "key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
-        lines = [CONFIG.format(folder=self.folder, user=_user(), host=_host(), port=self.port)]
+        port = _free_ports(self.nodes + 1)
+        lines = [CONFIG.format(folder=self.folder, user=_user(), host=_host(), port=port)]
         for number, node in enumerate(self.names(), 1):
-            lines.append(f"NodeName={node} NodeHostname={_host()} NodeAddr=127.0.0.1 Port={self.port + number} "
+            lines.append(f"NodeName={node} NodeHostname={_host()} NodeAddr=127.0.0.1 Port={port + number} "
                          f"CPUs={self.cpus} RealMemory={self.memory} Gres=gpu:{self.gpus}\n")  # fmt: skip
         lines.append(
             f"PartitionName=main Nodes=ALL Default=YES PriorityTier=1 DefMemPerCPU={self.memory // self.cpus}\n"
         )
         lines.append("PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF\n")
         (self.folder / "slurm.conf").write_text("".join(lines))
-        # Any device file will do for a GPU that nobody opens; jobs see CUDA_VISIBLE_DEVICES=0, 1...
-        devices = [f"NodeName={node} Name=gpu File=/dev/tty[0-{self.gpus - 1}]\n" for node in self.names()]
+        # Any file will do for a GPU that nobody opens; jobs see CUDA_VISIBLE_DEVICES=0, 1...
+        for number in range(self.gpus):
+            (self.folder / f"gpu{number}").touch()
+        devices = [f"NodeName={node} Name=gpu File={self.folder}/gpu[0-{self.gpus - 1}]\n" for node in self.names()]
         (self.folder / "gres.conf").write_text("".join(["AutoDetect=off\n", *devices]))
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=autodetect\n")
         for name in COMMANDS:
             wrapper = self.folder / "bin" / name
             wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {shutil.which(name)} "$@"\n')
             wrapper.chmod(0o755)
+
+    def _kill(self, pids: Iterable[int]) -> None:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _stop(self, pid_file: Path, patience: float = 15) -> None:
         pid = _alive(pid_file)
@@ -195,6 +227,24 @@ class Cluster:
             if _alive(pid_file):
                 os.kill(pid, signal.SIGKILL)
         pid_file.unlink(missing_ok=True)
+
+
+def arguments(pid: int) -> list[str]:
+    """Return the command of a process, empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
+
+
+def _is_of_slurm(pid: int) -> bool:
+    """Return whether a process is one of Slurm's daemons or part of a job."""
+    process = Path(f"/proc/{pid}")
+    try:
+        job = b"SLURM_JOB_ID=" in (process / "environ").read_bytes()
+        return job or (process / "comm").read_text().startswith(("slurm", "munge"))
+    except OSError:
+        return True
 
 
 def _alive(pid_file: Path) -> int:
@@ -211,11 +261,9 @@ def _alive(pid_file: Path) -> int:
 def _free_ports(count: int) -> int:
     """Return the first of `count` consecutive free TCP ports."""
     for first in range(26800, 28800, 20):
-        taken = []
-        for port in range(first, first + count):
-            with socket.socket() as probe:
-                taken.append(probe.connect_ex(("127.0.0.1", port)) == 0)
-        if not any(taken):
+        with ExitStack() as probes, suppress(OSError):
+            for port in range(first, first + count):
+                probes.enter_context(socket.socket()).bind(("", port))
             return first
     raise RuntimeError("no free ports between 26800 and 28800")
 

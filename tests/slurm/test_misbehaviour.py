@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-import time
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.slurm.cluster import Cluster
-from tests.slurm.conftest import QUICK, SlurmWorkspace
+from tests.slurm.conftest import PATIENCE, QUICK, SNAKEMAKE, SlurmWorkspace
 
+pytestmark = pytest.mark.timeout(300 * PATIENCE)
 TOY = Path(__file__).with_name("toy.smk")
 
 
@@ -25,7 +24,7 @@ class Toy(SlurmWorkspace):
         shutil.copy(TOY, folder / "Snakefile")
 
     def command(self, *options: str) -> list[str]:
-        base = [sys.executable, "-m", "snakemake", "--executor", "slurm", "--jobs", "6", "--cores", "4", *QUICK]
+        base = [*SNAKEMAKE, "--executor", "slurm", "--jobs", "6", "--cores", "4", *QUICK]
         return [*base, "--slurm-no-account", "--slurm-keep-successful-logs", *options]
 
 
@@ -35,18 +34,26 @@ def submitted(cluster: Cluster, rule: str) -> list[list[str]]:
     return [rest for comment, *rest in jobs if comment.removeprefix("rule_").split("_wildcards_")[0] == rule]
 
 
+def when_running(cluster: Cluster, rule: str) -> str:
+    """Return a rule's job as soon as it runs."""
+    jobs: list[str] = []
+
+    def found() -> bool:
+        jobs.extend(job[-1] for job in submitted(cluster, rule) if job[0] == "RUNNING")
+        return bool(jobs)
+
+    cluster.wait(f"{rule} to run", found, 90 * PATIENCE)
+    return jobs[0]
+
+
 @pytest.fixture(scope="module")
 def toy(folder: Path, cluster: Cluster) -> Toy:
     """The toy workflow, run to its end with one retry while the test cancels one job."""
     made = Toy(folder / "toy", cluster)
-    running = subprocess.Popen(made.command("--retries", "1", "--keep-going"), cwd=made.folder, env=made.environment(),
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
-    end = time.monotonic() + 120
-    while time.monotonic() < end and not [job for job in submitted(cluster, "cancelled") if job[0] == "RUNNING"]:
-        time.sleep(0.3)
-    cluster("scancel", submitted(cluster, "cancelled")[0][-1])
-    output, _ = running.communicate(timeout=400)
-    assert running.returncode == 0, output[-4000:] + cluster.logs()
+    with made.started("--retries", "1", "--keep-going") as running:
+        cluster("scancel", when_running(cluster, "cancelled"))
+        running.wait(240 * PATIENCE)
+    assert running.returncode == 0, made.log.read_text()[-4000:] + cluster.logs()
     return made
 
 
@@ -76,7 +83,16 @@ def test_gpus_are_given_by_either_name(toy: Toy, cluster: Cluster) -> None:
 
 def test_two_hundred_small_jobs_are_four_submissions(toy: Toy, cluster: Cluster) -> None:
     before = len(cluster.jobs())
-    done = toy.run("--config", "small=200", "--group-components", "small=50", "--", "many", timeout=400)
+    done = toy.run("--config", "small=200", "--group-components", "small=50", "--", "many", timeout=200 * PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(list((toy.folder / "small").glob("*.txt"))) == 200
     assert len(cluster.jobs()) - before == 4
+
+
+def test_an_interrupted_snakemake_takes_its_jobs_with_it(toy: Toy, cluster: Cluster) -> None:
+    with toy.started("--", "endless.txt") as running:
+        job = when_running(cluster, "endless")
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60 * PATIENCE) != 0
+    cluster.wait("the cancellation", lambda: job not in cluster("squeue", "-h", "-o", "%i").split())
+    assert [state for state, *_ in submitted(cluster, "endless")] == ["CANCELLED"]

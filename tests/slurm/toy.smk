@@ -57,6 +57,15 @@ rule gres:
         "echo $CUDA_VISIBLE_DEVICES > {output}"
 
 
+rule endless:
+    output:
+        "endless.txt",
+    resources:
+        mem_mb=300,
+    shell:
+        "sleep 4000; touch {output}"
+
+
 rule small:
     output:
         "small/{i}.txt",
