@@ -41,7 +41,7 @@ test: $(READY)
 
 # `timeout` is for a machine on which something hangs; whatever ends pytest, a guard stops the daemons and jobs.
 test-slurm: $(READY)
-	@if tests/slurm/install.sh; then timeout -k 60 $(SLURM_LIMIT) $(BIN)/pytest tests/slurm --durations=5; fi
+	@if tests/slurm/install.sh; then timeout --foreground -k 60 $(SLURM_LIMIT) $(BIN)/pytest tests/slurm --durations=5; fi
 
 cost: $(READY)
 	@$(BIN)/python -m pipeline.cost --config config.yaml $(if $(EXPERIMENT),--config $(EXPERIMENT))

@@ -1,4 +1,5 @@
 rule isolated_environment:
+    localrule: True  # it downloads, and compute nodes often cannot
     input:
         "envs/openflamingo3b.lock.txt",
     output:

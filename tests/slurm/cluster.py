@@ -21,6 +21,8 @@ from pathlib import Path
 
 DAEMONS = ("slurmctld", "slurmd", "munged")
 COMMANDS = ("srun", "sbatch", "squeue", "scancel", "scontrol", "sinfo", "sacct", "sacctmgr")
+DEVICES = "/dev/null,/dev/zero"
+"""Two devices that every machine has, for GPUs that nobody opens; jobs see CUDA_VISIBLE_DEVICES=0, 1 or 0,1."""
 SBIN = "/usr/sbin:/sbin"
 CONFIG = """\
 ClusterName=sandbox
@@ -69,10 +71,13 @@ def missing() -> str:
 
 
 class Cluster:
-    """Logical nodes `node1`... with fake GPUs, in the partition `main` and in `urgent`, which preempts it."""
+    """Logical nodes with two fake GPUs each, in the partition `main` and in `urgent`, which preempts it.
 
-    def __init__(self, folder: Path, nodes: int = 2, cpus: int = 4, gpus: int = 2, memory: int = 8000) -> None:
-        self.folder, self.nodes, self.cpus, self.gpus, self.memory = folder, nodes, cpus, gpus, memory
+    They are called node1, node2, ... and the types of their GPUs type1, type2, ...
+    """
+
+    def __init__(self, folder: Path, nodes: int = 2, cpus: int = 4, memory: int = 8000) -> None:
+        self.folder, self.nodes, self.cpus, self.memory = folder, nodes, cpus, memory
         self._guard: subprocess.Popen[bytes] | None = None
 
     def environment(self) -> dict[str, str]:
@@ -195,16 +200,14 @@ class Cluster:
         lines = [CONFIG.format(folder=self.folder, user=_user(), host=_host(), port=port)]
         for number, node in enumerate(self.names(), 1):
             lines.append(f"NodeName={node} NodeHostname={_host()} NodeAddr=127.0.0.1 Port={port + number} "
-                         f"CPUs={self.cpus} RealMemory={self.memory} Gres=gpu:{self.gpus}\n")  # fmt: skip
+                         f"CPUs={self.cpus} RealMemory={self.memory} Gres=gpu:type{number}:2\n")  # fmt: skip
         lines.append(
             f"PartitionName=main Nodes=ALL Default=YES PriorityTier=1 DefMemPerCPU={self.memory // self.cpus}\n"
         )
         lines.append("PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF\n")
         (self.folder / "slurm.conf").write_text("".join(lines))
-        # Any file will do for a GPU that nobody opens; jobs see CUDA_VISIBLE_DEVICES=0, 1...
-        for number in range(self.gpus):
-            (self.folder / f"gpu{number}").touch()
-        devices = [f"NodeName={node} Name=gpu File={self.folder}/gpu[0-{self.gpus - 1}]\n" for node in self.names()]
+        types = [(node, f"type{number}") for number, node in enumerate(self.names(), 1)]
+        devices = [f"NodeName={node} Name=gpu Type={kind} File={DEVICES}\n" for node, kind in types]
         (self.folder / "gres.conf").write_text("".join(["AutoDetect=off\n", *devices]))
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=autodetect\n")
         for name in COMMANDS:

@@ -50,7 +50,7 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def cluster(folder: Path) -> Iterator[Cluster]:
     """Two logical nodes of 16 CPUs, 150 GB and two GPUs by their own account."""
-    running = Cluster(folder / "cluster", nodes=2, cpus=16, gpus=2, memory=150_000)
+    running = Cluster(folder / "cluster", nodes=2, cpus=16, memory=150_000)
     try:
         running.start()
         yield running

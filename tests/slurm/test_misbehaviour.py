@@ -10,6 +10,7 @@ import pytest
 
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import PATIENCE, QUICK, SNAKEMAKE, SlurmWorkspace
+from tests.slurm.mishaps import facts
 
 pytestmark = pytest.mark.timeout(300 * PATIENCE)
 TOY = Path(__file__).with_name("toy.smk")
@@ -29,8 +30,8 @@ class Toy(SlurmWorkspace):
 
 
 def submitted(cluster: Cluster, rule: str) -> list[list[str]]:
-    """Return state, requested memory, time limit and GPUs of a rule's jobs, oldest first."""
-    jobs = cluster.jobs("%k|%T|%m|%l|%b|%i")
+    """Return state, requested memory, time limit and number of a rule's jobs, oldest first."""
+    jobs = cluster.jobs("%k|%T|%m|%l|%i")
     return [rest for comment, *rest in jobs if comment.removeprefix("rule_").split("_wildcards_")[0] == rule]
 
 
@@ -64,7 +65,7 @@ def test_a_failed_job_is_tried_again_with_more_memory(toy: Toy, cluster: Cluster
 
 
 def test_a_job_over_its_time_is_tried_again_with_more(toy: Toy, cluster: Cluster) -> None:
-    states = [(state, limit) for state, _, limit, *_ in submitted(cluster, "too_long")]
+    states = [(state, limit) for state, _, limit, _ in submitted(cluster, "too_long")]
     assert states == [("TIMEOUT", "1:00"), ("COMPLETED", "2:00")]
     assert (toy.folder / "too_long.txt").read_text() == "2\n"
 
@@ -74,11 +75,12 @@ def test_a_cancelled_job_is_tried_again(toy: Toy, cluster: Cluster) -> None:
     assert (toy.folder / "cancelled.txt").read_text() == "2\n"
 
 
-def test_gpus_are_given_by_either_name(toy: Toy, cluster: Cluster) -> None:
+def test_gpus_are_given_by_number_and_type_under_either_name(toy: Toy, cluster: Cluster) -> None:
     assert (toy.folder / "gpus.txt").read_text() == "0,1\n"
     assert len((toy.folder / "gres.txt").read_text().strip()) == 1
-    assert [job[-2] for job in submitted(cluster, "gpus")] == ["N/A"]
-    assert [job[-2] for job in submitted(cluster, "gres")] == ["gres:gpu:1"]
+    given = {job["Comment"]: (job["NodeList"], job.get("TresPerJob"), job.get("TresPerNode"))
+             for rule in ("gpus", "gres") for job in [facts(cluster, submitted(cluster, rule)[0][-1])]}  # fmt: skip
+    assert given == {"rule_gpus": ("node1", "gres:gpu:type1:2", None), "rule_gres": ("node2", None, "gres:gpu:type2:1")}
 
 
 def test_two_hundred_small_jobs_are_four_submissions(toy: Toy, cluster: Cluster) -> None:

@@ -43,6 +43,7 @@ rule gpus:
     resources:
         mem_mb=300,
         gpu=2,
+        gpu_model="type1",
     shell:
         "echo $CUDA_VISIBLE_DEVICES > {output}"
 
@@ -52,7 +53,7 @@ rule gres:
         "gres.txt",
     resources:
         mem_mb=300,
-        gres="gpu:1",
+        gres="gpu:type2:1",
     shell:
         "echo $CUDA_VISIBLE_DEVICES > {output}"
 

@@ -12,9 +12,10 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CLUSTERS = ("slurm", "slurm_gres", "kubernetes")
-SMALL = {"protocol", "pool_protocol", "plan", "merge", "nouns", "noun_filter", "noun_filter_replay", "select_replay",
-         "train_list", "train_list_base", "report", "all"}  # fmt: skip
-"""Rules that do with the default resources."""
+SMALL = {"protocol", "pool_protocol", "plan", "merge", "card", "nouns", "noun_filter", "noun_filter_replay",
+         "select_replay", "noun_comparison", "noun_comparison_replay", "train_list", "train_list_base", "report",
+         "all", "isolated_environment"}  # fmt: skip
+"""Rules that do with the default resources, or are run where Snakemake runs."""
 
 
 def profile(name: str) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def test_every_rule_is_small_or_has_its_resources(name: str) -> None:
     listed = set(profile(name)["set-resources"])
     own = {rule for rule in listed if not rule.startswith("companion_")}
     assert rules() - SMALL == own
-    shared = {"minivoc", "detect_saliency"}
+    shared = {"minivoc", "prepare", "detect_saliency"}
     assert {rule for rule in listed if rule.startswith("companion_")} == {f"companion_{rule}" for rule in own - shared}
     for rule, resources in profile(name)["set-resources"].items():
         twin = profile(name)["set-resources"].get(f"companion_{rule}", resources)
@@ -56,9 +57,11 @@ def test_memory_and_time_grow_with_attempts_and_retries_are_of_the_profile(name:
 
 def test_gres_is_the_only_difference_between_the_slurm_profiles() -> None:
     gpus, gres = profile("slurm"), profile("slurm_gres")
-    for resources in gpus["set-resources"].values():
+    for rule, resources in gpus["set-resources"].items():
         if resources.pop("gpu", None) == 1:
             resources["gres"] = "gpu:1"
+        elif "train_" in rule:
+            resources |= {"gpu": 0, "gres": "gpu:1"}
     assert gpus == gres
 
 
