@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import PATIENCE, QUICK, SNAKEMAKE, SlurmWorkspace
 from tests.slurm.mishaps import facts
 
-pytestmark = pytest.mark.timeout(300 * PATIENCE)
+pytestmark = pytest.mark.timeout(420 * PATIENCE)
 TOY = Path(__file__).with_name("toy.smk")
 
 
@@ -48,7 +50,15 @@ def when_running(cluster: Cluster, rule: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def toy(folder: Path, cluster: Cluster) -> Toy:
+def small_jobs(folder: Path, cluster: Cluster) -> Iterator[tuple[Toy, subprocess.Popen[bytes]]]:
+    """Two hundred small jobs on their way, while other tests wait for Slurm's minutes."""
+    made = Toy(folder / "small", cluster)
+    with made.started("--config", "small=200", "--group-components", "small=50", "--", "many") as running:
+        yield made, running
+
+
+@pytest.fixture(scope="module")
+def toy(folder: Path, cluster: Cluster, small_jobs: object) -> Toy:
     """The toy workflow, run to its end with one retry while the test cancels one job."""
     made = Toy(folder / "toy", cluster)
     with made.started("--retries", "1", "--keep-going") as running:
@@ -83,12 +93,13 @@ def test_gpus_are_given_by_number_and_type_under_either_name(toy: Toy, cluster: 
     assert given == {"rule_gpus": ("node1", "gres:gpu:type1:2", None), "rule_gres": ("node2", None, "gres:gpu:type2:1")}
 
 
-def test_two_hundred_small_jobs_are_four_submissions(toy: Toy, cluster: Cluster) -> None:
-    before = len(cluster.jobs())
-    done = toy.run("--config", "small=200", "--group-components", "small=50", "--", "many", timeout=200 * PATIENCE)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert len(list((toy.folder / "small").glob("*.txt"))) == 200
-    assert len(cluster.jobs()) - before == 4
+def test_two_hundred_small_jobs_are_four_submissions(
+    small_jobs: tuple[Toy, subprocess.Popen[bytes]], cluster: Cluster
+) -> None:
+    made, running = small_jobs
+    assert running.wait(400 * PATIENCE) == 0, made.log.read_text()[-3000:]
+    assert len(list((made.folder / "small").glob("*.txt"))) == 200
+    assert [state for state, *_ in submitted(cluster, "small")] == ["COMPLETED"] * 4
 
 
 def test_an_interrupted_snakemake_takes_its_jobs_with_it(toy: Toy, cluster: Cluster) -> None:
