@@ -76,6 +76,11 @@ class SlurmWorkspace(Workspace):
         cache = str(self.folder / "cache")
         return {**ours, "PATH": path, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": cache}
 
+    def run_here(self, *options: str, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake on this machine alone to its end, without the cluster."""
+        return subprocess.run(Workspace.command(self, *options), cwd=self.folder, env=self.environment(),
+                              capture_output=True, text=True, timeout=timeout, check=False)  # fmt: skip
+
     @contextmanager
     def started(self, *options: str) -> Iterator[subprocess.Popen[bytes]]:
         """Snakemake in the background, its output in `self.log`; killed if it still runs at the end of the block."""

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import PATIENCE, SlurmWorkspace
 from tests.slurm.mishaps import KINDS, Mishaps, facts
-from tests.workflow.conftest import TINY, Workspace
+from tests.workflow.conftest import TINY
 
 pytestmark = pytest.mark.timeout(600 * PATIENCE)
 SETTINGS = copy.deepcopy(TINY)
@@ -42,6 +42,8 @@ class BadDay:
     """{rule or group: what Slurm knows of its jobs}, oldest first."""
     struck: dict[str, tuple[str, str]]
     """{mishap: (job, node)}"""
+    drained: str
+    """State of the drained node when all had ended."""
 
     def continued(self, folder: str) -> int:
         """Return the iteration at which the last attempt at a training went on."""
@@ -67,7 +69,10 @@ def bad_day(folder: Path, cluster: Cluster) -> BadDay:
     for number, comment in cluster.jobs("%i|%k"):
         rule = comment.removeprefix("rule_").split("_wildcards_")[0]
         jobs.setdefault(rule, []).append(facts(cluster, number))
-    return BadDay(workspace, jobs, mishaps.struck)
+    node = mishaps.struck["drain"][1]
+    drained = cluster("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T").strip()
+    cluster("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    return BadDay(workspace, jobs, mishaps.struck, drained)
 
 
 def test_it_ends_and_nothing_is_left_to_do(bad_day: BadDay) -> None:
@@ -118,7 +123,7 @@ def test_a_training_of_a_drained_node_goes_on_on_another_one(bad_day: BadDay, cl
     number, node = bad_day.struck["drain"]
     job = facts(cluster, number)
     assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1") and job["NodeList"] != node
-    assert "drained" in cluster("sinfo", "-hn", node, "-o", "%T")
+    assert bad_day.drained == "drained"
     assert bad_day.continued("results/tiny/web_wilss/seed0/step1") >= 8
 
 
@@ -126,11 +131,12 @@ def test_the_weights_are_those_of_one_machine_undisturbed(bad_day: BadDay) -> No
     results = bad_day.workspace.folder / "results" / "tiny"
     theirs = {path: load_file(path) for path in sorted(results.rglob("model.safetensors"))}
     assert len(theirs) == 4
-    local = Workspace(bad_day.workspace.folder)
-    done = local.run("--forcerun", "train_base", "train_step", "--until", "train_step")
+    again = ("--forcerun", "train_base", "train_step", "--until", "train_step")
+    done = bad_day.workspace.run_here(*again, timeout=240 * PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
     for path, tensors in theirs.items():
-        log = local.folder / "logs" / path.relative_to(local.folder).with_name("train.log")
+        folder = bad_day.workspace.folder
+        log = folder / "logs" / path.relative_to(folder).with_name("train.log")
         assert "continuing" not in log.read_text()
-        again = load_file(path)
-        assert all(torch.equal(again[key], tensor) for key, tensor in tensors.items()), path
+        ours = load_file(path)
+        assert all(torch.equal(ours[key], tensor) for key, tensor in tensors.items()), path
