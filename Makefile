@@ -1,7 +1,9 @@
 # make run    the whole experiment on the embedded mini web, offline, on CPU
 # make story  the paper's ablation on three seeds
 # make methods every method on 15-5 and 15-1, over an hour
-# make test   every test
+# make test   every test but those of a cluster
+# make test-slurm   the cluster's, on a Slurm started for them; installs its Debian packages once (root)
+# make cost   what the jobs of an experiment cost: make cost EXPERIMENT=experiments/mini_story.yaml
 # make lint   ruff and mypy
 # make clean  results and data (not .venv)
 
@@ -11,6 +13,7 @@ BIN    := $(VENV)/bin
 LOCK   := envs/main.lock.txt
 READY  := $(VENV)/.ready
 CORES  ?= 2
+SLURM_LIMIT ?= 1500
 SMK    := $(BIN)/python -m pipeline.locked .snakemake/run.lock \
           snakemake --nolock --cores $(CORES) --workflow-profile profiles/default --quiet rules host
 
@@ -18,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run story methods test lint format clean
+.PHONY: run story methods cost test test-slurm lint format clean
 
 run: $(READY)
 	$(SMK)
@@ -34,7 +37,14 @@ methods: $(READY)
 	@$(BIN)/python -m pipeline.eval compare --steps 1 --config config.yaml --config experiments/mini_methods.yaml
 
 test: $(READY)
-	$(BIN)/pytest --cov=pipeline --cov-report=term --cov-fail-under=85
+	$(BIN)/pytest --ignore=tests/slurm --cov=pipeline --cov-report=term --cov-fail-under=85
+
+# `timeout` is for a machine on which something hangs; whatever ends pytest, a guard stops the daemons and jobs.
+test-slurm: $(READY)
+	@if tests/slurm/install.sh; then timeout --foreground -k 60 $(SLURM_LIMIT) $(BIN)/pytest tests/slurm --durations=5; fi
+
+cost: $(READY)
+	@$(BIN)/python -m pipeline.cost --config config.yaml $(if $(EXPERIMENT),--config $(EXPERIMENT))
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pipeline.config import Config, load_config
+from pipeline.cost import Cost, cost_file, write_cost
+from pipeline.progress import processed
+
+OUTPUTS = ("out", "out_model", "out_selection", "root")
+"""Names of the option that says what a command makes."""
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -26,16 +33,30 @@ def read_settings(arguments: argparse.Namespace) -> Config:
     return load_config(arguments.config, arguments.settings)
 
 
-def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
+def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, keeps_cost: bool = False) -> int:
     """Parse, call the sub-command's `run(arguments)`, and turn a ValueError into one line and exit code 2.
 
-    Every sub-parser sets its function by `set_defaults(run=...)`.
+    Every sub-parser sets its function by `set_defaults(run=...)`. What the command cost is written beside its first
+    output, unless it `keeps_cost` itself.
     """
-    arguments = parser.parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(words)
     run: Callable[[argparse.Namespace], None] = arguments.run
+    cost, before = Cost(), processed.copy()
     try:
         run(arguments)
+        if not keeps_cost:
+            _record(f"{parser.prog.rpartition('.')[2]} {words[0]}", arguments, cost, before)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _record(job: str, arguments: argparse.Namespace, cost: Cost, before: Counter[str]) -> None:
+    made = next((path for name in OUTPUTS if (path := getattr(arguments, name, None))), None)
+    if made is None:
+        return
+    unit, items = next(iter((processed - before).most_common(1)), ("files", 1))
+    place = {"job": job, "slurm_job": os.environ.get("SLURM_JOB_ID", "")}
+    write_cost(cost_file(made, job.split()[0]), {**place, **cost.record(items, unit)})

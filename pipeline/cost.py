@@ -1,7 +1,11 @@
-"""What a job cost: wall time, CPU time, peak memory, and the GPU if one was used."""
+"""What a job cost: wall time, CPU time, peak memory, and the GPU if one was used.
+
+`python -m pipeline.cost --config config.yaml` sums what the jobs of an experiment cost (pipeline/bill.py).
+"""
 
 from __future__ import annotations
 
+import argparse
 import platform
 import resource
 import sys
@@ -17,12 +21,12 @@ class Cost:
 
     def __init__(self, earlier: dict[str, Any] | None = None) -> None:
         self._earlier = earlier or {}
-        self._wall, self._cpu = time.monotonic(), time.process_time()
+        self._wall, self._cpu = time.monotonic(), _cpu_seconds()
 
     def record(self, items: int, unit: str) -> dict[str, Any]:
         """Return the cost so far; `items` were processed in total."""
         wall = time.monotonic() - self._wall + self._earlier.get("wall_seconds", 0.0)
-        cpu = time.process_time() - self._cpu + self._earlier.get("cpu_seconds", 0.0)
+        cpu = _cpu_seconds() - self._cpu + self._earlier.get("cpu_seconds", 0.0)
         peak = max(_peak_megabytes(), self._earlier.get("peak_memory_mb", 0.0))
         return {
             "wall_seconds": round(wall, 3),
@@ -32,6 +36,7 @@ class Cost:
             "unit": unit,
             "items_per_second": round(items / max(wall, 1e-9), 3),
             "machine": platform.machine(),
+            "host": platform.node(),
             "gpu": _gpu(),
         }
 
@@ -41,13 +46,26 @@ def read_cost(path: str | Path) -> dict[str, Any] | None:
     return read_json(path) if Path(path).exists() else None
 
 
+def cost_file(made: str | Path, stage: str) -> Path:
+    """Return where a job's cost is kept: `x.cost.json` beside a file `x.parquet`, `<stage>.cost.json` in a folder."""
+    made = Path(made)
+    return made.with_suffix(".cost.json") if made.suffix else made / f"{stage}.cost.json"
+
+
 def write_cost(path: str | Path, cost: dict[str, Any]) -> None:
     """Write cost.json."""
     write_json(path, cost)
 
 
+def _cpu_seconds() -> float:
+    """CPU time of this process and of the workers that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
+
+
 def _peak_megabytes() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Peak memory of the largest process of the job; workers share what they were forked with."""
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
@@ -59,3 +77,19 @@ def _gpu() -> dict[str, Any] | None:
         "name": torch.cuda.get_device_name(),
         "peak_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1),
     }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the bill of an experiment; return the exit code."""
+    from pipeline.bill import print_bill
+    from pipeline.cli import add_settings, read_settings, run_cli
+
+    parser = argparse.ArgumentParser(prog="python -m pipeline.cost", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=lambda arguments: print_bill(read_settings(arguments), arguments.json))
+    add_settings(parser)
+    return run_cli(parser, argv, keeps_cost=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

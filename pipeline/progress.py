@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from typing import TextIO
+
+processed: Counter[str] = Counter()
+"""Items that this process has worked through, by unit: what the cost of a job is divided by."""
 
 
 class Progress:
@@ -31,6 +35,7 @@ class Progress:
     def update(self, n: int = 1, note: str = "") -> None:
         """Count `n` more items; print when due. `note` is appended to the line."""
         self.done += n
+        processed[self.unit] += n
         now = time.monotonic()
         if now - self._last >= self.interval or self.done == self.total:
             self._last = now

@@ -129,6 +129,13 @@ class Workflow:
         """Return the names of a plan's shards."""
         return [f"{plan}-{number:05d}" for number in range(self.config.crawl_ingest.shards)]
 
+    def shard_files(self, path: str) -> str:
+        """Return the files of a plan's shards as one pattern that bash spells out; `path` is that of shard `{}`.
+
+        Listed one by one, thousands of shards exceed the length of a command (128 KiB on Linux).
+        """
+        return path.format(f"{{00000..{self.config.crawl_ingest.shards - 1:05d}}}")
+
     @property
     def captioner_environment(self) -> list[str]:
         """Return the marker of the isolated environment, if the captioner runs there."""

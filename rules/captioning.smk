@@ -1,4 +1,5 @@
 rule isolated_environment:
+    localrule: True  # it downloads, and compute nodes often cannot
     input:
         "envs/openflamingo3b.lock.txt",
     output:
@@ -76,11 +77,13 @@ rule noun_filter:
     params:
         settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
         version=work.version("captioning"),
+        captions=lambda w: work.shard_files(paths.captions(f"step{w.step}-{{}}")),
+        nouns=lambda w: work.shard_files(paths.nouns(f"step{w.step}-{{}}")),
     log:
         f"logs/{paths.results}/selection/step{{step}}/noun_filter.log",
     shell:
         "python -m pipeline.captioning filter --role new --manifest {input.manifest}"
-        " --captions {input.captions} --nouns {input.nouns} --protocol {input.protocol}"
+        " --captions {params.captions} --nouns {params.nouns} --protocol {input.protocol}"
         " --settings {params.settings:q} --out {output} 2> {log}"
 
 
@@ -98,11 +101,13 @@ rule noun_filter_replay:
     params:
         settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
         version=work.version("captioning"),
+        captions=lambda w: work.shard_files(paths.captions(f"replay{w.step}-{{}}")),
+        nouns=lambda w: work.shard_files(paths.nouns(f"replay{w.step}-{{}}")),
     log:
         f"logs/{paths.results}/selection/step{{step}}/noun_filter_replay.log",
     shell:
         "python -m pipeline.captioning filter --role replay --manifest {input.manifest}"
-        " --captions {input.captions} --nouns {input.nouns} --source-captions {input.source_captions}"
+        " --captions {params.captions} --nouns {params.nouns} --source-captions {input.source_captions}"
         " --source-nouns {input.source_nouns} --protocol {input.protocol}"
         " --settings {params.settings:q} --out {output} 2> {log}"
 

@@ -45,10 +45,11 @@ rule merge:
     params:
         settings=work.settings("crawl_ingest"),
         version=work.version("crawl_ingest"),
+        shards=lambda w: work.shard_files(paths.shard(f"{w.plan}-{{}}", "parquet")),
     log:
         f"logs/{paths.web()}/manifests/{{plan}}.log",
     shell:
-        "python -m pipeline.crawl_ingest merge --queries {input.queries} --shards {input.shards}"
+        "python -m pipeline.crawl_ingest merge --queries {input.queries} --shards {params.shards}"
         " --settings {params.settings:q} --out {output} 2> {log}"
 
 

@@ -20,6 +20,7 @@ rule train_base:
     threads: work.training_threads()
     resources:
         processes=work.config.train.processes,
+        gpu=work.config.train.processes,
     log:
         f"logs/{paths.base('{recipe}', '{seed}', 'train.log')}",
     shell:
@@ -52,6 +53,7 @@ rule train_step:
     threads: work.training_threads()
     resources:
         processes=work.config.train.processes,
+        gpu=work.config.train.processes,
     log:
         f"logs/{paths.step('{run}', '{seed}', '{step}', 'train.log')}",
     shell:

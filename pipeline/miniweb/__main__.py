@@ -38,6 +38,7 @@ def _minivoc(arguments: argparse.Namespace) -> None:
     from pipeline.miniweb.minivoc import build_minivoc
 
     data = read_settings(arguments).datasets
+    arguments.out = Path(data.root)
     build_minivoc(Path(data.root), seed=data.minivoc_seed, n_train=data.minivoc_train, n_val=data.minivoc_val)
 
 

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--train-list", type=Path, required=True)
         command.add_argument("--out", type=Path, required=True, help="folder of the step")
         add_settings(command)
-    return run_cli(parser, argv)
+    return run_cli(parser, argv, keeps_cost=True)
 
 
 def _train(arguments: argparse.Namespace) -> None:

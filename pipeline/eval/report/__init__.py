@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from pipeline.artifacts import write_text
+from pipeline.bill import bill
 from pipeline.config import Config, load_config
 from pipeline.datasets.tasks import classes_per_step
 from pipeline.eval.comparison import Comparison, comparison
@@ -36,6 +37,7 @@ def write_report(config: Config, steps: int, out: Path) -> None:
         "losses": loss_curves(results),
         "forgetting": forgetting_rows(results),
         "costs": costs(results),
+        "bill": bill(config),
         "web": web,
         "gallery": web_gallery(config, steps) if web else [],
         "overlays": overlay_rows(results),
