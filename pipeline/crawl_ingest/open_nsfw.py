@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class OpenNsfw:
         self._path = packaged_weights(FILE)
         self.key = f"open_nsfw {known_weights(FILE).sha256}"
         """Names the model in the pool's state."""
-        self._session = None
+        self._session: Any = None
 
     def scores(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Return float32 (N,): the probability that an RGB image is not safe for work. It depends on no other image."""

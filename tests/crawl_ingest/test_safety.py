@@ -1,5 +1,6 @@
 """The safety score: the real network sees what it was trained on, and what is refused goes nowhere."""
 
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -189,15 +190,15 @@ def test_manifest_and_card_tell_what_was_refused(
 def test_shards_from_before_the_check_join_those_from_after(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     put_in(monkeypatch, Darkness())
     pool.ingest()
-    old = pool.out.with_suffix(".parquet")
-    pool.out = pool.out.with_name("step1-00001.tar")
+    old = pool.out.with_name("step1-00001.parquet")
+    pool.out.with_suffix(".parquet").rename(old)
     checked(pool, 0.9).ingest()
     out = pool.folder / "m.parquet"
     merge(pool.folder / "q.parquet", [old, pool.out.with_suffix(".parquet")], pool.settings, out)
     assert pq.read_schema(out).equals(with_safety(MANIFEST))
     rows = read_table(out, MANIFEST)
     scored = [row["shard"] for row in rows if row["safety_score"] is not None]
-    assert len(rows) == 12 and scored == ["step1-00001"] * 6
+    assert len(rows) == 12 and scored == ["step1-00000"] * 6
 
 
 def test_an_unsafe_image_is_nobodys_original(
@@ -232,8 +233,6 @@ def test_images_are_scored_in_batches_and_once_also_after_a_kill(tmp_path: Path)
 
 
 def _sha256(data: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(data).hexdigest()
 
 
