@@ -7,7 +7,7 @@ very likely safe and one above 0.8 very likely not.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class OpenNsfw:
         """Names the model in the pool's state."""
         self._session: Any = None
 
-    def scores(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+    def scores(self, images: Iterable[Image.Image]) -> NDArray[np.float32]:
         """Return float32 (N,): the probability that an RGB image is not safe for work. It depends on no other image."""
         return self.probabilities(np.stack([prepare(image) for image in images]))[:, 1]
 

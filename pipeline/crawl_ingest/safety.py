@@ -18,7 +18,7 @@ from pipeline.progress import Progress
 
 UNSAFE = "unsafe"
 BATCH = 16
-"""Images decoded and scored at a time."""
+"""Images that go through the network at a time."""
 
 
 class Model(Protocol):
@@ -26,7 +26,7 @@ class Model(Protocol):
 
     key: str
 
-    def scores(self, images: list[Image.Image]) -> NDArray[np.float32]:
+    def scores(self, images: Iterable[Image.Image]) -> NDArray[np.float32]:
         """Return float32 (N,)."""
         ...
 
@@ -41,21 +41,22 @@ class SafetyCheck:
 
     def score(self, urls: Iterable[str], progress: Progress) -> None:
         """Score the accepted images of addresses that have no score yet, a few in memory at a time."""
-        waiting: dict[str, Image.Image] = {}
+        waiting: list[str] = []
         for url in urls:
             image_id = self._unscored(url)
             if image_id and image_id not in waiting:
-                waiting[image_id] = self._image(image_id)
+                waiting.append(image_id)
             if len(waiting) == BATCH:
                 self._flush(waiting)
+                waiting = []
             progress.update()
         self._flush(waiting)
 
-    def _flush(self, waiting: dict[str, Image.Image]) -> None:
+    def _flush(self, waiting: list[str]) -> None:
         if waiting:
-            scores = self._model.scores(list(waiting.values()))
+            # One open image at a time: sixteen of the largest would take most of a gigabyte.
+            scores = self._model.scores(self._image(image_id) for image_id in waiting)
             self._state.remember_scores(self._model.key, dict(zip(waiting, map(float, scores), strict=True)))
-            waiting.clear()
 
     def judge(self, outcome: Outcome) -> dict[str, Any]:
         """Return the columns SAFETY of an outcome: score and threshold, both None for one without an image."""

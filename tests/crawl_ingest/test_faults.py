@@ -223,21 +223,6 @@ def test_limits_of_every_host_hold_beside_each_other(server: RawServer) -> None:
     assert [server.most[f"{host}.test"] <= 2 for host in "abc"] == [True] * 3
 
 
-def test_all_hosts_together_keep_to_the_global_cap(server: RawServer) -> None:
-    busiest = 0
-
-    async def answer(writer: asyncio.StreamWriter) -> None:
-        nonlocal busiest
-        busiest = max(busiest, server.running.total())
-        await asyncio.sleep(0.05)
-        writer.write(reply(b"body"))
-
-    server.default = answer
-    urls = [f"http://{host}.test/{i}" for host in "abcdefgh" for i in range(3)]
-    assert all(isinstance(result, Fetched) for result in fetch(*urls, connections=3, connections_per_host=2))
-    assert busiest == 3
-
-
 def test_environment_proxies_and_credentials_are_not_used(server: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     server.answers["a.test/first"] = say(reply(b"body", Set_Cookie="id=1"))
