@@ -50,7 +50,9 @@ class Weights:
 
 
 def read_lock(path: Path = LOCK) -> dict[str, Weights]:
-    """Return the manifest by file name. Raises WeightsError for an unknown key or one that lacks page or licence."""
+    """Return the manifest by file name. Raises WeightsError if it is missing, has an unknown key or lacks one."""
+    if not path.exists():
+        raise WeightsError(f"{path} does not exist; it belongs beside the folder pipeline/, as in the repository")
     known = {field.name for field in fields(Weights)} - {"file", "purpose"} | {"for"}
     found = {}
     for file, entry in (yaml.safe_load(path.read_text()) or {}).items():

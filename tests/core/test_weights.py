@@ -49,6 +49,8 @@ def test_missing_and_unlisted_files(tmp_path: Path) -> None:
         check_weights(tmp_path / "v.pth", lock(tmp_path))
     with pytest.raises(WeightsError, match="unknown key `sha265`; did you mean `sha256`"):
         read_lock(lock(tmp_path, sha265="0"))
+    with pytest.raises(WeightsError, match="absent.lock does not exist; it belongs beside"):
+        read_lock(tmp_path / "absent.lock")
     with pytest.raises(WeightsError, match="lacks `licence`"):
         read_lock(lock(tmp_path, licence=""))
 
