@@ -1,4 +1,4 @@
-"""What the near-duplicate index costs: `python bench/duplicates.py [SIZE ...]`.
+"""What the near-duplicate index costs: `python -m bench.duplicates [SIZE ...]`.
 
 For each size: hashes of drawn, cropped noise images fill the index in one go; then look-ups and additions one by one
 are timed, half of the hashes asked for being stored ones with up to `bits` bits flipped, which must be found.

@@ -44,6 +44,8 @@ INGEST = _schema(
 MANIFEST = pa.schema(
     [*INGEST, *_schema(shard=_TEXT, query_text=_TEXT, kind=_TEXT, class_ids=_IDS, source_image_id=_TEXT)]
 )
+SAFETY = _schema(safety_score=_FLOAT, safety_threshold=_FLOAT)
+"""Columns that INGEST and MANIFEST have at their end if images were scored; null for an image that was not."""
 CAPTIONS = _schema(image_id=_TEXT, caption=_TEXT, seconds=_FLOAT, model=_TEXT, revision=_TEXT, reason=_TEXT)
 NOUNS = _schema(image_id=_TEXT, nouns=pa.list_(_TEXT))
 NOUN_FILTER = _schema(
@@ -72,6 +74,11 @@ TRUTH = _schema(
     url=_TEXT, kind=_TEXT, query_class=_INT, class_ids=_IDS, style=_TEXT, fault=_TEXT, duplicate_of=_TEXT,
     alt_is_misleading=_BOOL,
 )  # fmt: skip
+
+
+def with_safety(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with the columns of the safety score at its end."""
+    return pa.schema([*schema, *SAFETY])
 
 
 @dataclass(frozen=True)
@@ -268,11 +275,17 @@ def read_table(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
 
 def read_rows(path: str | Path, schema: pa.Schema, batch: int = 4096) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet artifact, a batch in memory at a time. Raises ArtifactError as `read_table`."""
+    with _opened(path) as file:
+        _check_schema(path, file.schema_arrow, schema)
+        for part in file.iter_batches(batch_size=batch):
+            yield from part.to_pylist()
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
-            _check_schema(path, file.schema_arrow, schema)
-            for part in file.iter_batches(batch_size=batch):
-                yield from part.to_pylist()
+            yield file
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -280,7 +293,7 @@ def read_rows(path: str | Path, schema: pa.Schema, batch: int = 4096) -> Iterato
 
 
 def _check_schema(path: str | Path, found: pa.Schema, schema: pa.Schema) -> None:
-    if found.equals(schema, check_metadata=False):
+    if any(found.equals(known, check_metadata=False) for known in (schema, with_safety(schema))):
         return
     got, want = set(found.names), set(schema.names)
     detail = f"missing {sorted(want - got)}, unexpected {sorted(got - want)}" if got != want else "other types"
@@ -291,15 +304,8 @@ def iter_table(
     path: str | Path, schema: pa.Schema, columns: Sequence[str], size: int = 20_000
 ) -> Iterator[dict[str, list[Any]]]:
     """Yield {column: values} of up to `size` rows at a time, so that memory stays flat. Raises like read_table."""
-    try:
-        file = pq.ParquetFile(path)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArtifactError(f"{path} is not readable Parquet ({error}); delete it and rerun its stage") from None
-    with file:
-        if not file.schema_arrow.equals(schema, check_metadata=False):
-            raise ArtifactError(f"{path} has another schema; delete it and rerun its stage")
+    with _opened(path) as file:
+        _check_schema(path, file.schema_arrow, schema)
         for batch in file.iter_batches(batch_size=size, columns=list(columns)):
             yield {name: batch.column(name).to_pylist() for name in columns}
 
@@ -319,6 +325,12 @@ def table_writer(
 
         yield write
         writer.close()
+
+
+def has_safety(path: str | Path) -> bool:
+    """Return whether a table has the columns of the safety score. Raises ArtifactError if it is not readable."""
+    with _opened(path) as file:
+        return SAFETY.names[0] in file.schema_arrow.names
 
 
 def count_rows(path: str | Path) -> int:

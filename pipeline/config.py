@@ -111,6 +111,13 @@ class MiniWeb(Section):
     duplicates: float = Field(0.05, ge=0, le=1)
 
 
+class Safety(Section):
+    """Score of what an image shows, by a model that a package carries; above the threshold it is refused."""
+
+    model: Literal["none", "open_nsfw"] = "none"
+    threshold: float = Field(0.8, ge=0, le=1)
+
+
 class CrawlIngest(Section):
     """How the web is asked and how politely; applies to the mini web and to the open web alike."""
 
@@ -136,6 +143,7 @@ class CrawlIngest(Section):
     max_pixels: int = Field(16_000_000, ge=1)
     min_side: int = Field(48, ge=1)
     near_duplicate_bits: int = Field(4, ge=0, le=16)
+    safety: Safety = Safety()
 
     @model_validator(mode="after")
     def _consistent(self) -> CrawlIngest:

@@ -74,7 +74,12 @@ class Workflow:
 
     def settings(self, *sections: str) -> str:
         """Return the named sections as JSON for `--settings`."""
-        return settings_json(self.config, *sections)
+        if "crawl_ingest" not in sections or self.config.crawl_ingest.safety.model != "none":
+            return settings_json(self.config, *sections)
+        # Pools that were crawled before there was a safety check are not crawled anew for the lack of one.
+        known = json.loads(settings_json(self.config, *sections))
+        del known["crawl_ingest"]["safety"]
+        return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     def drawing_settings(self) -> str:
         """Return what the drawn data set depends on."""

@@ -15,6 +15,7 @@ rule plan:
         " {params.captions} --settings {params.settings:q} --out {output} 2> {log}"
 
 
+# A crawl takes hours on the open web: its progress goes to the terminal as well as to the log.
 rule ingest:
     input:
         queries=paths.queries("{plan}"),
@@ -33,7 +34,7 @@ rule ingest:
     shell:
         "{params.around} python -m pipeline.crawl_ingest ingest --queries {input.queries}"
         " --shard {wildcards.plan}-{wildcards.number} --protocol {input.protocol}"
-        " --settings {params.settings:q} --out {output.tar} 2> {log}"
+        " --settings {params.settings:q} --out {output.tar} 2> >(tee {log} >&2)"
 
 
 rule merge:

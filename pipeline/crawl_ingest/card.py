@@ -42,12 +42,16 @@ class _Facts:
         self.sources: Counter[str] = Counter()
         self.licences: Counter[str] = Counter()
         self.first = self.last = ""
+        self.scored, self.thresholds = 0, set[float]()
 
     def count(self, plan: str, row: dict[str, Any]) -> None:
         self.plans.setdefault(plan, Counter())[row["status"]] += 1
         self.reasons[row["reason"]] += bool(row["reason"])
         if when := row["fetched_at"]:
             self.first, self.last = min(self.first or when, when), max(self.last, when)
+        if row.get("safety_score") is not None:
+            self.scored += 1
+            self.thresholds.add(round(row["safety_threshold"], 4))
         if row["status"] == "kept":
             self.sources[row["source"] or UNKNOWN] += 1
             self.licences[row["licence"] or UNKNOWN] += 1
@@ -81,6 +85,7 @@ def _text(facts: _Facts, settings: CrawlIngest) -> str:
         "obeyed",
         f"- Stored: RGB JPEG without metadata, shorter side at least {settings.min_side} pixels; a row per candidate, "
         "kept or not, in `manifests/`",
+        f"- Safety: {_safety(facts, settings)}",
         "- Who made each image, and its licence: `attribution.csv`",
         "",
         *_table(("plan", "candidates", "kept", "refused", "failed", "duplicate"), _plans(facts)),
@@ -89,6 +94,16 @@ def _text(facts: _Facts, settings: CrawlIngest) -> str:
         *_table(("found through", "images", "share"), _shares(facts.sources, kept)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _safety(facts: _Facts, settings: CrawlIngest) -> str:
+    if not facts.scored:
+        return "what the images show was not scored"
+    limits = " or ".join(f"{threshold:g}" for threshold in sorted(facts.thresholds))
+    return (
+        f"{facts.scored:,} candidates scored by `{settings.safety.model}`, {facts.reasons['unsafe']:,} above {limits} "
+        "refused; score and threshold are in their rows"
+    )
 
 
 def _plans(facts: _Facts) -> Iterable[Sequence[Any]]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import QUERIES, read_json, read_table
+from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, with_safety
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.downloader import Downloader
 from pipeline.crawl_ingest.duplicates import HashIndex
@@ -23,6 +23,7 @@ from pipeline.crawl_ingest.licence import allows
 from pipeline.crawl_ingest.network import SITE
 from pipeline.crawl_ingest.plan import query_limit
 from pipeline.crawl_ingest.reasons import KEPT, status_of
+from pipeline.crawl_ingest.safety import open_safety
 from pipeline.crawl_ingest.shard import decide, write_shard
 from pipeline.crawl_ingest.sources import Candidate, Source, open_source
 from pipeline.crawl_ingest.spool import Place
@@ -41,7 +42,8 @@ def ingest(
 
     The rows depend on what the web answers, not on the order of arrival or on earlier interruptions.
     The pool's state lies in the folder above that of `out`. Addresses that ended for a reason in `retry` are
-    asked again. Raises SearchError if the source does not work, ValueError if `shard` is no shard's name.
+    asked again. Raises SearchError if the source does not work, WeightsError if the safety model is missing,
+    ValueError if `shard` is no shard's name.
     """
     plan, _, number = shard.rpartition("-")
     if not plan or not number.isdecimal():
@@ -49,10 +51,14 @@ def ingest(
     rows = [row for row in read_table(queries, QUERIES) if row["shard"] == int(number)]
     state = PoolState(out.absolute().parents[1], policy(settings))
     try:
+        # Before the crawl: missing weights are to be known now and not in a day.
+        safety = open_safety(settings.safety, state)
         keys = asyncio.run(_crawl(rows, plan, settings, state, shard, retry))
-        found = _candidates(rows, keys, state)
-        table = decide(found, state, settings, evaluation_hashes(protocol, settings))
-        return write_shard(out, table, state)
+        if safety:
+            urls = (candidate["url"] for _, candidate in _candidates(rows, keys, state))
+            safety.score(urls, Progress(f"safety {shard}", state.count(keys), unit="addresses"))
+        table = decide(_candidates(rows, keys, state), state, settings, evaluation_hashes(protocol, settings), safety)
+        return write_shard(out, table, state, with_safety(INGEST) if safety else INGEST)
     finally:
         state.close()
 

@@ -3,7 +3,7 @@
 Multi-index hashing (Norouzi, Punjani, Fleet, CVPR 2012): a hash is cut into a few bands; of two hashes within r bits,
 one band at least differs by no more than r / bands. So a look-up tries all keys that close to each of its bands.
 The number of keys is fixed, and with wide bands hardly a stored hash shares a key: the cost of a look-up grows with
-the logarithm of what is stored. `python bench/duplicates.py` measures it.
+the logarithm of what is stored. `python -m bench.duplicates` measures it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import INGEST, MANIFEST, QUERIES, read_rows, read_table, row_writer
+from pipeline.artifacts import (
+    INGEST,
+    MANIFEST,
+    QUERIES,
+    SAFETY,
+    has_safety,
+    read_rows,
+    read_table,
+    row_writer,
+    with_safety,
+)
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.duplicates import HashIndex, SeenTexts
 from pipeline.crawl_ingest.reasons import KEPT, status_of
@@ -26,7 +36,9 @@ def merge(queries: Path, shards: Sequence[Path], settings: CrawlIngest, out: Pat
     ids, near = SeenTexts(), HashIndex(settings.near_duplicate_bits)
     # Each shard is in the order of queries and ranks already.
     ordered = heapq.merge(*(_rows(path, asked, queries) for path in shards), key=lambda item: item[:2])
-    with row_writer(out, MANIFEST) as write:
+    scored = any(has_safety(path) for path in shards)
+    blank = dict.fromkeys(SAFETY.names) if scored else {}
+    with row_writer(out, with_safety(MANIFEST) if scored else MANIFEST) as write:
         for _, _, row in ordered:
             if row["reason"] == KEPT:
                 if row["image_id"] in ids:
@@ -37,7 +49,7 @@ def merge(queries: Path, shards: Sequence[Path], settings: CrawlIngest, out: Pat
                     ids.add(row["image_id"])
                     near.add(row["phash"])
                 row["status"] = status_of(row["reason"])
-            write(row)
+            write({**blank, **row})
 
 
 def _rows(path: Path, asked: Mapping[str, tuple[int, Row]], queries: Path) -> Iterator[tuple[int, int, Row]]:

@@ -11,6 +11,7 @@ REFUSED = {
     "robots_header": "X-Robots-Tag opts out (noai, noimageai, noindex, noimageindex)",
     "private_address": "the host resolves to an address that is not global",
     "licence": "the licence is not on the allow-list; the address was not requested",
+    "unsafe": "the safety score of what the image shows is above the threshold; both are in its row",
     "scheme": "the address or a redirect is not a plain http or https address",
 }
 FAILED = {

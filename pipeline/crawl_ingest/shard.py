@@ -9,11 +9,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+
 from pipeline.artifacts import INGEST, atomic_path, row_writer, write_json
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.duplicates import HashIndex, SeenTexts
 from pipeline.crawl_ingest.licence import allows
 from pipeline.crawl_ingest.reasons import KEPT, status_of
+from pipeline.crawl_ingest.safety import UNSAFE, SafetyCheck
 from pipeline.crawl_ingest.sources.base import Candidate
 from pipeline.crawl_ingest.state import Outcome, PoolState
 
@@ -21,11 +24,16 @@ Row = dict[str, Any]
 
 
 def decide(
-    candidates: Iterable[tuple[Row, Candidate]], state: PoolState, settings: CrawlIngest, evaluation: HashIndex
+    candidates: Iterable[tuple[Row, Candidate]],
+    state: PoolState,
+    settings: CrawlIngest,
+    evaluation: HashIndex,
+    safety: SafetyCheck | None = None,
 ) -> Iterator[Row]:
-    """Yield a row per candidate, with its reason.
+    """Yield a row per candidate, with its reason, and with the score and threshold of the safety check if there is one.
 
-    Duplicates are decided after all downloads, in query order and rank, so that arrival does not matter.
+    Duplicates are decided after all downloads, in query order and rank, so that arrival does not matter. What is
+    unsafe is nobody's original.
     """
     urls, ids, near = SeenTexts(), SeenTexts(), HashIndex(settings.near_duplicate_bits)
     for place, candidate in candidates:
@@ -35,6 +43,9 @@ def decide(
             assert found is not None
             outcome = found
         reason = outcome.reason
+        judged = safety.judge(outcome) if safety else {}
+        if safety and safety.refuses(judged):
+            reason = UNSAFE
         if candidate["url"] in urls:
             reason = "duplicate_url"
         elif reason == KEPT and outcome.image_id in ids:
@@ -47,7 +58,7 @@ def decide(
         if reason == KEPT:
             ids.add(outcome.image_id)
             near.add(outcome.phash)
-        yield _row(place, candidate, outcome, reason)
+        yield {**_row(place, candidate, outcome, reason), **judged}
 
 
 def _row(place: Row, candidate: Candidate, outcome: Outcome, reason: str) -> Row:
@@ -73,12 +84,12 @@ def _row(place: Row, candidate: Candidate, outcome: Outcome, reason: str) -> Row
     }
 
 
-def write_shard(out: Path, rows: Iterable[Row], state: PoolState) -> dict[str, int]:
+def write_shard(out: Path, rows: Iterable[Row], state: PoolState, schema: pa.Schema = INGEST) -> dict[str, int]:
     """Write the rows to <out>, its .parquet and its .stats.json; return the counts by reason."""
     counts: Counter[str] = Counter()
     # The table appears after the tar.
     with (
-        row_writer(out.with_suffix(".parquet"), INGEST) as write,
+        row_writer(out.with_suffix(".parquet"), schema) as write,
         atomic_path(out) as temporary,
         open(temporary, "wb", buffering=1 << 20) as stream,
     ):

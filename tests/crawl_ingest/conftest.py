@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.crawl_ingest.network import ENVIRONMENT
 from pipeline.crawl_ingest.pace import FOLDER
-from tests.crawl_ingest.server import RawServer, serving
+from tests.crawl_ingest.pool import Pool, jpeg
+from tests.crawl_ingest.server import RawServer, reply, say, serving
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +25,10 @@ def raw_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RawServer]:
     with serving() as server:
         monkeypatch.setenv(ENVIRONMENT, server.resolve)
         yield server
+
+
+@pytest.fixture
+def pool(raw_server: RawServer, tmp_path: Path) -> Pool:
+    for i in range(6):
+        raw_server.answers[f"a.test/{i}"] = say(reply(jpeg(i)))
+    return Pool(tmp_path)

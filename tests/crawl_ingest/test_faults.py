@@ -189,6 +189,17 @@ def test_retry_after_holds_back_the_whole_host(server: RawServer, header: str) -
         assert max(b - a for a, b in pairwise(times)) > 0.9, "requests went on during the pause"
 
 
+def test_a_host_in_trouble_is_asked_at_growing_and_uneven_intervals(server: RawServer) -> None:
+    server.default = say(reply(b"", status=503))
+    urls = [f"http://{host}.test/x" for host in "abcdef"]
+    assert fetch(*urls, retries=2) == ["http_error"] * 6
+    gaps = [[b - a for a, b in pairwise(server.times[f"{host}.test"][1:])] for host in "abcdef"]
+    first, second = ([pair[i] for pair in gaps] for i in (0, 1))
+    # Half of 0.5 s doubled each time, to all of it; a busy machine only adds.
+    assert all(len(pair) == 2 for pair in gaps) and min(first) > 0.24 and min(second) > 0.49
+    assert min(second) > min(first) and max(first) - min(first) > 0.02, "no jitter"
+
+
 def test_retry_after_of_an_hour_is_not_cut_short(server: RawServer) -> None:
     server.answers["a.test/busy"] = say(reply(status=503, Retry_After="3600"))
     assert fetch("http://a.test/busy", retries=3) == ["http_error"]

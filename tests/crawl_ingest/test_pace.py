@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.crawl_ingest.pace import FOLDER, Pace
-from tests.crawl_ingest.server import RawServer
+from tests.crawl_ingest.pool import Pool
+from tests.crawl_ingest.server import RawServer, reply
 
 TURNS = """
 import asyncio, sys, time
@@ -136,3 +137,22 @@ def test_two_crawls_at_once_are_as_polite_as_one(raw_server: RawServer, own_host
     times = sorted(raw_server.times["a.test"])[2:]
     assert len(times) == 30 and raw_server.most["a.test"] <= 2 + 2, "robots.txt may be read beside"
     assert times[-1] - times[0] > 27 / 20 * 0.9
+
+
+def test_all_hosts_together_keep_to_the_global_cap(raw_server: RawServer, tmp_path: Path) -> None:
+    running = busiest = 0
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        nonlocal running, busiest
+        running += 1
+        busiest = max(busiest, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+        writer.write(reply(b"no image"))
+
+    raw_server.default = answer
+    pool = Pool(tmp_path, connections=3, connections_per_host=2)
+    urls = [f"http://{host}.test/{i}" for i in range(3) for host in "abcdefgh"]
+    (tmp_path / "list.csv").write_text("\n".join(["url,text", *(f"{url},cat" for url in urls)]))
+    pool.settings = pool.settings.model_copy(update={"timeout": 20.0})
+    assert pool.ingest() == ["not_an_image"] * 24 and busiest == 3

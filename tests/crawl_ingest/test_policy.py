@@ -2,26 +2,19 @@
 
 import csv
 import io
-import json
 import os
 import tarfile
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, write_json, write_table
-from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.__main__ import main
-from pipeline.crawl_ingest.crawl import ingest
+from pipeline.artifacts import read_json
 from pipeline.crawl_ingest.licence import allows, canonical, deed
 from pipeline.crawl_ingest.refresh import clean, refresh
 from pipeline.crawl_ingest.spool import Segment
-from tests.crawl_ingest.asking import query
+from tests.crawl_ingest.pool import Pool, jpeg
 from tests.crawl_ingest.server import RawServer, reply, say
 
 SAME = {
@@ -70,45 +63,6 @@ ALLOWED = [
 @pytest.mark.parametrize(("allowed", "name", "expected"), ALLOWED)
 def test_allow_list(allowed: tuple[str, ...], name: str, expected: bool) -> None:
     assert allows(allowed, name) is expected
-
-
-def jpeg(seed: int) -> bytes:
-    values = np.random.default_rng(seed).integers(0, 255, (9, 12, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(values).resize((120, 90), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
-class Pool:
-    """A pool of one shard, crawled from a list of addresses."""
-
-    def __init__(self, folder: Path, licence: str = "by 4.0", **settings: Any) -> None:
-        self.folder, self.out = folder, folder / "pool" / "shards" / "step1-00000.tar"
-        rows = [["url", "text", "license", "creator"]]
-        rows += [[f"http://a.test/{i}", f'=cmd("{i}") cat', licence, "Zoë | Ann"] for i in range(6)]
-        with open(folder / "list.csv", "w", newline="") as stream:
-            csv.writer(stream).writerows(rows)
-        self.settings = CrawlIngest(
-            source="url_list", path=str(folder / "list.csv"), timeout=1.0, retries=0, shards=1, **settings
-        )
-        write_table(folder / "q.parquet", [query("cat")], QUERIES)
-        write_json(folder / "step0.json", {"val": []})
-
-    def ingest(self, retry: list[str] | None = None) -> list[str]:
-        ingest(
-            self.folder / "q.parquet", self.out.stem, self.folder / "step0.json", self.settings, self.out, retry or ()
-        )
-        return [row["reason"] for row in read_table(self.out.with_suffix(".parquet"), INGEST)]
-
-    def run(self, *words: str) -> int:
-        return main([*words, "--settings", json.dumps({"crawl_ingest": self.settings.model_dump()})])
-
-
-@pytest.fixture
-def pool(raw_server: RawServer, tmp_path: Path) -> Pool:
-    for i in range(6):
-        raw_server.answers[f"a.test/{i}"] = say(reply(jpeg(i)))
-    return Pool(tmp_path)
 
 
 def test_card_and_attribution(pool: Pool, raw_server: RawServer) -> None:

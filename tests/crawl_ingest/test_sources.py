@@ -1,4 +1,9 @@
-"""The Openverse source against answers of its shape and of others, and what a crawl makes of them."""
+"""Contract with Openverse, against answers written from its API documentation, and what a crawl makes of them.
+
+Read 2026-11-21: api.openverse.org/v1/ (image search, its parameters and page limits) and
+make.wordpress.org/openverse/2022/08/11/openverse-api-results-constrained-to-20-pages. No answer was recorded from the
+real service.
+"""
 
 import asyncio
 import io
@@ -91,6 +96,30 @@ def test_quota_is_waited_for_once_told(server: RawServer) -> None:
     wait = say(reply(b"{}", status=429, Retry_After="0"))
     server.answers[asked("cat", 1)] = [wait, page(1, ["http://a.test/1"])]
     assert len(candidates()) == 1
+
+
+def test_quota_that_is_spent_is_named_and_another_day_asks_on(server: RawServer, tmp_path: Path) -> None:
+    spent = say(reply(b'{"detail": "Request was throttled."}', status=429, Retry_After="86400"))
+    server.answers[asked("cat", 1)] = page(1, ["http://a.test/1"])
+    server.answers[asked("dog", 1)] = [spent, page(1, ["http://a.test/2"])]
+    server.answers |= {f"a.test/{i}": say(reply(jpeg(i))) for i in (1, 2)}
+    pool = Pool(tmp_path, ["cat", "dog"])
+    with pytest.raises(SearchError, match="failed: http_error 429"):
+        pool.ingest()
+    assert server.asked[asked("dog", 1)] == 1, "a pause of a day is neither waited for nor ignored"
+    assert [row["reason"] for row in pool.ingest()] == ["", ""]
+    assert server.asked[asked("cat", 1)] <= 2
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_pages_that_are_promised_and_refused_end_a_search(server: RawServer, status: int) -> None:
+    for number in (1, 2):
+        server.answers[asked("cat", number)] = page(number, [f"http://a.test/{number}{i}" for i in range(5)], pages=9)
+    server.answers[asked("cat", 3)] = say(reply(b'{"detail": "page too deep"}', status=status))
+    assert len(candidates(limit=40)) == 10
+    server.answers[asked("cat", 3)] = say(reply(b"{}", status=403))
+    with pytest.raises(SearchError, match="failed: http_error 403"):
+        candidates(limit=40)
 
 
 @pytest.mark.parametrize(

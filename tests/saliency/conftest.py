@@ -24,7 +24,7 @@ def u2net() -> U2Net:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     pin = known("u2netp")
     try:
-        distribution(pin.package)
+        distribution(pin.package.split("==")[0])
     except PackageNotFoundError:
         pytest.skip(f"{pin.package}, which carries the weights, is not installed")
     return U2Net()

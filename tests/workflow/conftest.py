@@ -36,7 +36,7 @@ class Workspace:
             return
         for name in COPIED:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("Snakefile", "config.yaml"):
+        for name in ("Snakefile", "config.yaml", "weights.lock"):
             shutil.copy(ROOT / name, folder / name)
         self.overlay(TINY)
 

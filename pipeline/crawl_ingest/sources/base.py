@@ -19,7 +19,14 @@ Query = Mapping[str, Any]
 
 
 class SearchError(ValueError):
-    """A source does not work, or answered with something that is not a page of results."""
+    """A source does not work, or answered with something that is not a page of results.
+
+    `status` is the HTTP status if the source answered with an error, else 0.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Source(Protocol):
@@ -58,7 +65,8 @@ async def ask(downloader: Downloader, api: str, parameters: Mapping[str, Any], h
     try:
         fetched = await downloader.fetch(address(api, parameters), api=True)
     except FetchError as error:
-        raise SearchError(f"search {shown} failed: {error.reason} {error.status or ''}".rstrip()) from None
+        message = f"search {shown} failed: {error.reason} {error.status or ''}".rstrip()
+        raise SearchError(message, error.status) from None
     try:
         return json.loads(fetched.body), fetched
     except (ValueError, RecursionError):

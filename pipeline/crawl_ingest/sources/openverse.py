@@ -10,11 +10,13 @@ from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.downloader import Downloader, Fetched
 from pipeline.crawl_ingest.licence import canonical, codes
 from pipeline.crawl_ingest.network import SITE
-from pipeline.crawl_ingest.sources.base import Candidate, Query, address, ask, candidate, no_page
+from pipeline.crawl_ingest.sources.base import Candidate, Query, SearchError, address, ask, candidate, no_page
 
 API = "https://api.openverse.org/v1/images/"
 CODES = ("by", "by-sa", "by-nd", "by-nc", "by-nc-sa", "by-nc-nd", "cc0", "pdm", "sampling+", "nc-sampling+")
 """Values of the parameter `license`."""
+TOO_DEEP = frozenset({400, 401})
+"""What a page beyond the service's depth is answered with; who is not registered sees some hundred results."""
 
 
 class Openverse:
@@ -43,7 +45,13 @@ class Openverse:
             parameters = {"q": query["text"], "page": page, "page_size": size}
             if self._licences:
                 parameters["license"] = ",".join(self._licences)
-            answer, _ = await ask(self._downloader, self._api, parameters)
+            try:
+                answer, _ = await ask(self._downloader, self._api, parameters)
+            except SearchError as error:
+                # `page_count` may promise pages that are then refused: what was found before is the answer.
+                if page > 1 and error.status in TOO_DEEP:
+                    return
+                raise
             results, pages = _page(answer, address(self._api, parameters))
             usable = [item for item in results if isinstance(item, dict) and item.get("url")]
             for item in usable[: limit - found]:
