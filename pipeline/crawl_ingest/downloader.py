@@ -219,6 +219,8 @@ def _parse(address: str, base: URL | None = None) -> URL:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds a Retry-After header asks for (a number or an HTTP date), None if it says nothing."""
     value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
     if value.isdecimal():
         return float(value)
     try:
