@@ -252,6 +252,7 @@ def row_writer(path: str | Path, schema: pa.Schema, chunk: int = 1024) -> Iterat
     The file appears when the block ends, and not at all if it fails.
     """
     rows: list[dict[str, Any]] = []
+    names = set(schema.names)
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
 
         def flush() -> None:
@@ -259,7 +260,7 @@ def row_writer(path: str | Path, schema: pa.Schema, chunk: int = 1024) -> Iterat
             rows.clear()
 
         def write(row: Mapping[str, Any]) -> None:
-            assert set(row) == set(schema.names), f"{path}: row has {sorted(set(row) ^ set(schema.names))} wrong"
+            assert row.keys() == names, f"{path}: row has {sorted(row.keys() ^ names)} wrong"
             rows.append(dict(row))
             if len(rows) == chunk:
                 flush()

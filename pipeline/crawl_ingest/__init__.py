@@ -2,7 +2,7 @@
 
 from pipeline.lazy import lazy_names
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 
 __getattr__ = lazy_names(
     __name__,

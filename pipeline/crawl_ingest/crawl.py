@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,15 @@ from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.downloader import Downloader
 from pipeline.crawl_ingest.duplicates import HashIndex
 from pipeline.crawl_ingest.host import FetchError
-from pipeline.crawl_ingest.intake import Accepted, IntakeError, accept, perceptual_hash
+from pipeline.crawl_ingest.intake import perceptual_hash
 from pipeline.crawl_ingest.licence import allows
 from pipeline.crawl_ingest.network import SITE
 from pipeline.crawl_ingest.plan import query_limit
 from pipeline.crawl_ingest.reasons import KEPT, status_of
+from pipeline.crawl_ingest.recorder import Download, Recorder
 from pipeline.crawl_ingest.safety import open_safety
 from pipeline.crawl_ingest.shard import decide, write_shard
 from pipeline.crawl_ingest.sources import Candidate, Source, open_source
-from pipeline.crawl_ingest.spool import Place
 from pipeline.crawl_ingest.state import Outcome, PoolState
 from pipeline.progress import Progress
 
@@ -67,7 +67,7 @@ def policy(settings: CrawlIngest) -> str:
     """Return the name of the limits under which an outcome holds."""
     # SITE tells one mini web from another that has the same addresses; on the open web it is empty.
     limits = settings.model_dump(include={"max_bytes", "max_pixels", "min_side", "user_agent"})
-    limits |= {"site": os.environ.get(SITE, ""), "hash": 2}
+    limits |= {"site": os.environ.get(SITE, ""), "hash": 3}
     if settings.source in ("folder", "authors"):
         limits["roots"] = [str(Path(path).resolve()) for path in (settings.path, settings.replay_path)]
     return hashlib.sha256(json.dumps(limits, sort_keys=True).encode()).hexdigest()[:12]
@@ -110,16 +110,13 @@ async def _download_all(source: Source, state: PoolState, settings: CrawlIngest,
     # A fixed crew of workers keeps memory flat in the number of addresses.
     pending = state.work()
 
-    async def work(decoder: Executor) -> None:
+    async def work(recorder: Recorder) -> None:
         for candidate in pending:
-            outcome, place = await _download(source, candidate, settings, state, decoder)
-            state.finish(outcome, place)
-            tally[outcome.reason] += 1
+            tally[await recorder.record(await _download(source, candidate))] += 1
             progress.update(note=_note(tally))
 
-    # Decoding beside the event loop: large images must not make the others' answers look late.
-    with ThreadPoolExecutor(1) as decoder:
-        await asyncio.gather(*(work(decoder) for _ in range(settings.connections)))
+    with Recorder(settings, state) as recorder:
+        await asyncio.gather(*(work(recorder) for _ in range(settings.connections)))
 
 
 def _note(tally: Counter[str]) -> str:
@@ -132,31 +129,17 @@ def _note(tally: Counter[str]) -> str:
     return ", ".join(parts)
 
 
-async def _download(
-    source: Source, candidate: Candidate, settings: CrawlIngest, state: PoolState, decoder: Executor
-) -> tuple[Outcome, Place | None]:
+async def _download(source: Source, candidate: Candidate) -> Download:
     now, url = datetime.now(UTC).isoformat(timespec="seconds"), candidate["url"]
     try:
         fetched = await source.fetch(url)
     except FetchError as error:
-        return Outcome(url, error.reason, error.url, error.status, fetched_at=now), None
-    try:
-        # The list may say what the bytes were when it was made: nobody can slip in others since.
-        if candidate["sha256"] and hashlib.sha256(fetched.body).hexdigest() != candidate["sha256"].lower():
-            raise IntakeError("other_bytes")
-        image, place = await asyncio.get_running_loop().run_in_executor(decoder, _take, fetched.body, settings, state)
-    except IntakeError as error:
-        size = len(fetched.body)
-        return Outcome(url, error.reason, fetched.final_url, fetched.status, bytes=size, fetched_at=now), None
-    return Outcome(
-        url, KEPT, fetched.final_url, fetched.status, image.image_id, image.width, image.height, len(image.data),
-        image.phash, now,
-    ), place  # fmt: skip
-
-
-def _take(body: bytes, settings: CrawlIngest, state: PoolState) -> tuple[Accepted, Place]:
-    image = accept(body, settings)
-    return image, state.spool(image.data)
+        return Download(Outcome(url, error.reason, error.url, error.status, fetched_at=now))
+    outcome = Outcome(url, KEPT, fetched.final_url, fetched.status, fetched_at=now)
+    # The list may say what the bytes were when it was made: nobody can slip in others since.
+    if candidate["sha256"] and hashlib.sha256(fetched.body).hexdigest() != candidate["sha256"].lower():
+        return Download(replace(outcome, reason="other_bytes", bytes=len(fetched.body)))
+    return Download(outcome, fetched.body)
 
 
 def evaluation_hashes(protocol: Path | None, settings: CrawlIngest) -> HashIndex:

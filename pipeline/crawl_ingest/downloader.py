@@ -28,6 +28,9 @@ API_BYTES = 20_000_000
 """Cap of an API's answer."""
 
 
+_Origin = tuple[str, str | None, int | None]
+
+
 @dataclass(frozen=True)
 class Fetched:
     """A complete body and where it came from."""
@@ -43,8 +46,8 @@ class Downloader:
 
     def __init__(self, settings: CrawlIngest) -> None:
         self.settings = settings
-        self._hosts: dict[str, asyncio.Task[Host]] = {}
-        self._apis: dict[str, Host] = {}
+        self._hosts: dict[_Origin, asyncio.Task[Host]] = {}
+        self._apis: dict[_Origin, Host] = {}
         self._jitter = random.Random(0)
 
     async def __aenter__(self) -> Downloader:
@@ -106,13 +109,14 @@ class Downloader:
     async def _host(self, url: URL, api: bool) -> Host:
         if is_private_literal(url.host or ""):
             raise FetchError("private_address")
-        origin, name = str(url.origin()), url.host or ""
+        origin = (url.scheme, url.raw_host, url.port)
         if api:
-            self._apis[origin] = self._apis.get(origin) or Host(name, RobotsRules(""), self.settings)
+            self._apis[origin] = self._apis.get(origin) or Host(url.host or "", RobotsRules(""), self.settings)
             return self._apis[origin]
         if origin not in self._hosts:
-            self._hosts[origin] = asyncio.ensure_future(self._meet(URL(origin)))
-        host = await asyncio.shield(self._hosts[origin])
+            self._hosts[origin] = asyncio.ensure_future(self._meet(url.origin()))
+        meeting = self._hosts[origin]
+        host = meeting.result() if meeting.done() else await asyncio.shield(meeting)
         if not host.rules.allows(str(url), self.settings.user_agent):
             raise FetchError("robots")
         return host
@@ -215,6 +219,8 @@ def _parse(address: str, base: URL | None = None) -> URL:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds a Retry-After header asks for (a number or an HTTP date), None if it says nothing."""
     value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
     if value.isdecimal():
         return float(value)
     try:

@@ -94,15 +94,21 @@ class SeenTexts:
     """A set of texts that keeps 8 bytes of each; the chance that two of ten million are confused is 3 in a million."""
 
     def __init__(self) -> None:
-        self._digests = HashIndex(0)
+        self._recent: set[int] = set()
+        self._sorted = HashIndex(0)
 
     def add(self, text: str) -> None:
         """Remember a text."""
-        self._digests.add(_digest(text))
+        self._recent.add(_digest(text))
+        # Fewer merges as the index grows, as there.
+        if len(self._recent) >= max(MIN_RECENT, len(self._sorted) // 128):
+            self._sorted.extend(np.fromiter(self._recent, np.uint64))
+            self._recent.clear()
 
     def __contains__(self, text: str) -> bool:
-        return self._digests.near(_digest(text))
+        digest = _digest(text)
+        return digest in self._recent or (len(self._sorted) > 0 and self._sorted.near(f"{digest:x}"))
 
 
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())

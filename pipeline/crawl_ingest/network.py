@@ -6,6 +6,7 @@ import fnmatch
 import ipaddress
 import os
 import socket
+from functools import lru_cache
 from typing import Any
 
 from aiohttp import TCPConnector
@@ -84,6 +85,7 @@ def connector(limit: int, per_host: int) -> TCPConnector:
     )
 
 
+@lru_cache(4096)
 def is_private_literal(host: str) -> bool:
     """Return whether a host is written as an IP address that is not global."""
     try:

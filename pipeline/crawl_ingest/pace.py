@@ -39,18 +39,20 @@ class Pace:
         self._file = _folder() / name
         self._gap, self._slack, self._slots = gap, (burst - 1) * gap, slots
         self._queue, self._free = asyncio.Lock(), asyncio.Semaphore(slots)
+        self._held: set[int] = set()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[None]:
         """Hold one of the host's connections."""
         async with self._free:
-            handle = _try_slots(self._file, self._slots)
-            while handle is None:
+            while (slot := self._lock_slot()) is None:
                 await asyncio.sleep(random.uniform(0.01, 0.04))
-                handle = _try_slots(self._file, self._slots)
+            number, handle = slot
+            self._held.add(number)
             try:
                 yield
             finally:
+                self._held.remove(number)
                 os.close(handle)
 
     async def turn(self) -> None:
@@ -67,6 +69,19 @@ class Pace:
                 # Woken late: without a burst the gap counts from now, not from when the turn should have been.
                 with _moment(self._file) as moment:
                     moment.value = max(moment.value, moment.now + self._gap)
+
+    def _lock_slot(self) -> tuple[int, int] | None:
+        for number in range(self._slots):
+            # Our own locks need not be asked for: the system's answer costs more.
+            if number in self._held:
+                continue
+            handle = os.open(f"{self._file}.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return number, handle
+            except BlockingIOError:
+                os.close(handle)
+        return None
 
     def rest(self, seconds: float) -> None:
         """Let no crawl on this machine begin a request for so long."""
@@ -92,17 +107,6 @@ def _moment(file: Path) -> Iterator[_Moment]:
         os.pwrite(handle, struct.pack("d", moment.value), 0)
     finally:
         os.close(handle)
-
-
-def _try_slots(file: Path, slots: int) -> int | None:
-    for number in range(slots):
-        handle = os.open(f"{file}.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return handle
-        except BlockingIOError:
-            os.close(handle)
-    return None
 
 
 def _folder() -> Path:

@@ -21,6 +21,10 @@ from pipeline.crawl_ingest.sources.base import Candidate
 from pipeline.crawl_ingest.state import Outcome, PoolState
 
 Row = dict[str, Any]
+_HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
+_SIZE, _SUM = slice(124, 136), slice(148, 156)
+_REST = sum(_HEADER) - sum(_HEADER[_SIZE]) - sum(_HEADER[_SUM]) + 8 * ord(" ")
+"""Sum of a header's bytes without name and size; its own field counts as blanks (POSIX.1-1988, ustar)."""
 
 
 def decide(
@@ -106,13 +110,21 @@ def write_shard(out: Path, rows: Iterable[Row], state: PoolState, schema: pa.Sch
 
 
 def _add(stream: BinaryIO, name: str, data: bytes) -> None:
-    # WebDataset layout. Fixed times and owners make equal content equal bytes; tarfile's own writer, which remembers
-    # every member, takes longer over a header than the decoder over the picture.
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    stream.write(info.tobuf(tarfile.USTAR_FORMAT))
+    stream.write(_header(name.encode(), len(data)))
     stream.write(data)
     stream.write(bytes(-len(data) % tarfile.BLOCKSIZE))
+
+
+def _header(name: bytes, size: int) -> bytes:
+    # WebDataset layout. Fixed times and owners make equal content equal bytes; of two headers only name, size and sum
+    # differ, and tarfile takes as long to make one as the crawl to keep its state.
+    assert len(name) <= tarfile.LENGTH_NAME
+    length = b"%011o\0" % size
+    head = bytearray(_HEADER)
+    head[: len(name)] = name
+    head[_SIZE] = length
+    head[_SUM] = b"%06o\0 " % (_REST + sum(name) + sum(length))
+    return bytes(head)
 
 
 def _end(stream: BinaryIO) -> None:

@@ -27,7 +27,8 @@ class Segment:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"{time.time_ns()}-{os.getpid()}{SUFFIX}"
+        self.name = f"{time.time_ns()}-{os.getpid()}{SUFFIX}"
+        self.path = folder / self.name
         self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         fcntl.flock(self._handle, fcntl.LOCK_EX)
         self._end = 0
@@ -49,9 +50,9 @@ class Handles:
     """Open files, the last used ones: a shard reads thousands of images from a few files."""
 
     def __init__(self) -> None:
-        self._open: dict[Path, int] = {}
+        self._open: dict[str, int] = {}
 
-    def open(self, path: Path) -> int:
+    def open(self, path: str) -> int:
         """Return a handle for reading. Raises FileNotFoundError, also for a file that was deleted or replaced."""
         handle = self._open.pop(path, None)
         if handle is not None and os.fstat(handle).st_ino != os.stat(path).st_ino:

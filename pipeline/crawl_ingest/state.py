@@ -20,6 +20,8 @@ from pipeline.crawl_ingest.spool import SUFFIX, Handles, Place, Segment, unused
 
 PASSING = frozenset({"told_to_wait"})
 """Reasons that are no fact about the address: a rerun asks again."""
+SPOOL = "spool"
+"""Folder of the bytes that no shard holds yet."""
 PATIENCE = 60.0
 """Seconds to wait for another shard's turn at the database."""
 _TABLES = """
@@ -94,16 +96,19 @@ class PoolState:
 
     def finish(self, outcome: Outcome, place: Place | None = None) -> None:
         """Record an outcome and where its bytes are; for this run alone if the host only asked to come back later."""
-        if outcome.reason in PASSING:
-            self._passing[outcome.url] = outcome
-            return
-        values = (outcome.url, self.policy, json.dumps(vars(outcome)))
-        if place is None:
-            self._db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", values)
-            return
+        self.finish_all([(outcome, place)])
+
+    def finish_all(self, finished: Iterable[tuple[Outcome, Place | None]]) -> None:
+        """Record outcomes in one transaction."""
         self._db.execute("BEGIN IMMEDIATE")
-        self._store(outcome.image_id, place)
-        self._db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", values)
+        for outcome, place in finished:
+            if outcome.reason in PASSING:
+                self._passing[outcome.url] = outcome
+                continue
+            if place is not None:
+                self._store(outcome.image_id, place)
+            values = (outcome.url, self.policy, json.dumps(vars(outcome)))
+            self._db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", values)
         self._db.execute("COMMIT")
 
     def forget(self, keys: Iterable[str], reasons: Iterable[str]) -> int:
@@ -203,9 +208,8 @@ class PoolState:
         sha256 that it is known by, and is asked for again.
         """
         if self._segment is None:
-            self._segment = Segment(self.folder / "spool")
-        position = self._segment.append(data)
-        return Place(self._segment.path.relative_to(self.folder).as_posix(), position, len(data))
+            self._segment = Segment(self.folder / SPOOL)
+        return Place(f"{SPOOL}/{self._segment.name}", self._segment.append(data), len(data))
 
     def read(self, image_id: str) -> bytes:
         """Return the bytes of an accepted image."""
@@ -226,7 +230,7 @@ class PoolState:
         Segments of running crawls are left alone.
         """
         freed = 0
-        for path in sorted((self.folder / "spool").glob(f"*{SUFFIX}")):
+        for path in sorted((self.folder / SPOOL).glob(f"*{SUFFIX}")):
             if self._segment is not None and path == self._segment.path:
                 continue
             with unused(path) as free:
@@ -257,7 +261,7 @@ class PoolState:
 
     def _at(self, place: Place) -> bytes | None:
         try:
-            handle = self._handles.open(self.folder / place.file)
+            handle = self._handles.open(f"{self.folder}/{place.file}")
         except FileNotFoundError:
             return None
         return os.pread(handle, place.size, place.position)
