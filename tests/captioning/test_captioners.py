@@ -1,6 +1,6 @@
 """The transformers captioner on tiny random models, and the captioning stage with its resume."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +116,54 @@ def test_broken_image_is_a_row_with_a_reason(protocols: list[Path], tmp_path: Pa
     assert "cannot be decoded" in rows[0][2] and "does not exist" in rows[3][2] and rows[0][1] == ""
 
 
-def test_out_of_memory_halves_the_batch(protocols: list[Path], tmp_path: Path) -> None:
+def no_memory_on_gpu() -> None:
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def no_memory_on_cpu() -> None:
+    import torch
+
+    torch.empty(10**15)
+
+
+def no_memory_for_python() -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("fail", [no_memory_on_gpu, no_memory_on_cpu, no_memory_for_python])
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    fail: Callable[[], None], protocols: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Small(Recorder):
         def generate(self, images: Sequence[Image.Image]) -> list[str]:
             if len(images) > 2:
-                raise RuntimeError("CUDA out of memory. Tried to allocate")
+                fail()
             return super().generate(images)
 
     small = Small()
-    sources = dataset_sources(protocols[0])[:8]
+    sources = dataset_sources(protocols[0])[:13]
     caption(sources, Captioner(batch_size=8), tmp_path / "a.parquet", small)
     caption(sources, Captioner(batch_size=8), tmp_path / "b.parquet", Recorder())
-    assert small.calls == [2, 2, 2, 2] and rows_of(tmp_path / "a.parquet") == rows_of(tmp_path / "b.parquet")
+    assert small.calls == [2] * 6 + [1], "the second batch is not tried whole again"
+    assert rows_of(tmp_path / "a.parquet") == rows_of(tmp_path / "b.parquet")
+    said = capsys.readouterr().err
+    assert [f"for {size} images, going on with {size // 2}" in said for size in (8, 4, 5, 2)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_other_errors_of_the_model_are_not_taken_for_lack_of_memory(protocols: list[Path], tmp_path: Path) -> None:
+    class Broken(Recorder):
+        def generate(self, images: Sequence[Image.Image]) -> list[str]:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        caption(dataset_sources(protocols[0])[:4], Captioner(batch_size=4), tmp_path / "c.parquet", Broken())
 
 
 def test_importing_light_stages_does_not_import_torch() -> None:
