@@ -145,13 +145,16 @@ def filter_rows(folder: Path, similarity: str, cache: str) -> None:
 
 
 def embed_vocabulary(cache: str) -> None:
-    """Put the vectors of the words of `write_tables` into the cache."""
+    """Put the vectors of the words of `write_tables`, and of the class words, into the cache."""
     from pipeline.captioning.similarity import build
+    from pipeline.captioning.vocabulary import Vocabulary
 
+    classes = [word for words in Vocabulary.load().words.values() for word in words]
+    words = list(dict.fromkeys([*frequent_nouns(VOCABULARY), *classes]))
     start, cpu = time.monotonic(), time.process_time()
-    build("embedding", "", cache).learn(frequent_nouns(VOCABULARY))
+    build("embedding", "", cache).learn(words)
     spent = f"{time.monotonic() - start:.1f} seconds, {time.process_time() - cpu:.1f} CPU seconds"
-    print(f"{VOCABULARY} words embedded into the cache in {spent}, not counted below")
+    print(f"{len(words)} words embedded into the cache in {spent}, not counted below", flush=True)
 
 
 def run_rows(folder: Path, similarity: str, cache: str) -> None:
@@ -171,10 +174,10 @@ def run_rows(folder: Path, similarity: str, cache: str) -> None:
     print(json.dumps(figures), flush=True)
 
 
-def bench_rows(rows: int, similarities: list[str]) -> None:
+def bench_rows(rows: int, similarities: list[str], cache: str = "") -> None:
     """Print the figures of a tenth of the rows and of all of them."""
     with tempfile.TemporaryDirectory() as scratch:
-        cache = str(Path(scratch) / "vectors")
+        cache = cache or str(Path(scratch) / "vectors")
         own = [sys.executable, "-m", "bench.noun_filter"]
         if "embedding" in similarities:
             subprocess.run([*own, "embed", "--cache", cache], check=True, stderr=subprocess.DEVNULL)
@@ -196,7 +199,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--similarity", nargs="+", default=["embedding", "wordnet", "wordnet_hypernyms"])
     parser.add_argument("--folder", type=Path, help="run: what `rows` wrote")
-    parser.add_argument("--cache", default="", help="run, embed: folder of the vectors")
+    parser.add_argument("--cache", default="", help="folder of the vectors, to keep them for another time")
     arguments = parser.parse_args()
     if arguments.what == "pairs":
         bench_pairs(arguments.timed, arguments.pairs)
@@ -205,7 +208,7 @@ def main() -> None:
     elif arguments.what == "run":
         run_rows(arguments.folder, arguments.similarity[0], arguments.cache)
     else:
-        bench_rows(arguments.rows, arguments.similarity)
+        bench_rows(arguments.rows, arguments.similarity, arguments.cache)
 
 
 if __name__ == "__main__":
