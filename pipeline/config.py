@@ -178,7 +178,7 @@ class Captioner(Section):
     beams: int = Field(3, ge=1)
     max_new_tokens: int = Field(24, ge=1)
     batch_size: int = Field(32, ge=1)
-    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    dtype: Literal["float64", "float32", "bfloat16", "float16", "auto"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     decode_threads: int = Field(2, ge=1)
     label_threshold: float = Field(0.15, ge=0, le=1)

@@ -152,14 +152,15 @@ class _Generator:
         self.fits: int | None = None
 
     def captions(self, batch: _Batch) -> list[str]:
-        """Return one line per image of the batch. Raises RuntimeError if one image alone does not fit."""
+        """Return one line per image of the batch. Raises RuntimeError or MemoryError if one image does not fit."""
         if not batch.images:
             return []
         if self.fits is None or len(batch.images) <= self.fits:
             try:
                 return self.captioner.generate(batch.prepared)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 self._halve(len(batch.images), error)
+            _free_memory()
         return self._in_parts(batch.images)
 
     def _in_parts(self, images: list[Image.Image]) -> list[str]:
@@ -169,19 +170,27 @@ class _Generator:
             part = images[len(texts) : len(texts) + self.fits]
             try:
                 texts += self.captioner.caption(part)
-            except RuntimeError as error:
+                continue
+            except (RuntimeError, MemoryError) as error:
                 self._halve(len(part), error)
+            _free_memory()
         return texts
 
-    def _halve(self, size: int, error: RuntimeError) -> None:
-        if "out of memory" not in str(error).lower() or size == 1:
+    def _halve(self, size: int, error: RuntimeError | MemoryError) -> None:
+        if not _is_out_of_memory(error) or size == 1:
             raise error
         self.fits = size // 2
         print(f"caption: memory does not suffice for {size} images, going on with {self.fits}", file=sys.stderr)
-        _free_memory()
+
+
+def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    # torch.OutOfMemoryError is a RuntimeError; torch's CPU allocator raises a plain one.
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 def _free_memory() -> None:
+    # After the except block: as long as the error lives, its traceback holds the tensors of the failed batch.
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -111,7 +111,7 @@ def _filter_folder(arguments: argparse.Namespace) -> None:
         if arguments.correct_classes and names.exchanged:
             names = names.corrected()
         outcome = filter_replay_folder(arguments.noun_folder, names, arguments.out)
-    print("\n".join(outcome.lines()))
+    print("\n".join(outcome.report()))
 
 
 def _compare(arguments: argparse.Namespace) -> None:

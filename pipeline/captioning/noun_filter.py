@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,10 @@ Columns = dict[str, list[Any]]
 Best = tuple[str, str, float]
 
 _READ = ["image_id", "query_id", "status", "class_ids", "source_image_id"]
+_PART = 20_000
+"""Rows judged at a time."""
 _REMEMBERED = 200_000
+"""Pairs of word and goal after which the found ones are forgotten."""
 
 
 def filter_nouns(
@@ -58,7 +62,7 @@ def filter_nouns(
 
 def kept_rows(manifest: Path) -> Iterator[tuple[int, Columns]]:
     """Yield, part by part of a manifest, how many rows were read and the columns of those that were kept."""
-    for part in iter_table(manifest, MANIFEST, _READ):
+    for part in iter_table(manifest, MANIFEST, _READ, _PART):
         kept = [i for i, status in enumerate(part["status"]) if status == "kept"]
         yield len(part["status"]), {name: [values[i] for i in kept] for name, values in part.items()}
 
@@ -82,6 +86,7 @@ class Judge:
         self.names = {int(k): name for k, name in protocol["class_names"].items()}
         self.known = {self.names[c]: c for c in protocol["order"] if c}
         self.nearest = NearestWord(build(settings.similarity, settings.embedding_model, settings.cache))
+        self._class_words = lru_cache(maxsize=10_000)(self._words_of)
         self._accepted: Counter[str] = Counter()
         unknown = sorted(set(settings.thresholds) - set(self.names.values()))
         if unknown:
@@ -125,8 +130,11 @@ class Judge:
             assert self.source is not None
             found = self.source.nouns(rows["source_image_id"])
             return [tuple(words[: self.settings.nouns]) for words in found]
+        return [self._class_words(tuple(classes)) for classes in rows["class_ids"]]
+
+    def _words_of(self, classes: tuple[int, ...]) -> tuple[str, ...]:
         word = _released_word if self.rule == "released" else self.vocabulary.targets
-        return [tuple(w for c in classes for w in word(self.names[c])) for classes in rows["class_ids"]]
+        return tuple(w for c in classes for w in word(self.names[c]))
 
     def _threshold(self, classes: Sequence[int]) -> float:
         if self.rule == "paper" or not self.settings.thresholds:
@@ -143,9 +151,10 @@ class Judge:
             return "unknown_word"
         if score <= threshold:
             return "below_threshold"
+        if self.rule != "released":
+            return ""
         self._accepted[query] += 1
-        too_many = self.rule == "released" and self._accepted[query] > PICKS
-        return "enough_accepted" if too_many else ""
+        return "enough_accepted" if self._accepted[query] > PICKS else ""
 
     def _labels(self, caption: str, queried: int, kept: bool) -> list[int]:
         labels = self.vocabulary.labels_of(caption, self.known)
@@ -163,16 +172,19 @@ class NearestWord:
 
     def __init__(self, similarity: Similarity) -> None:
         self.similarity = similarity
-        self._found: dict[tuple[tuple[str, ...], str], tuple[float, str]] = {}
+        self._found: dict[tuple[str, ...], dict[str, tuple[float, str]]] = {}
 
     def best(self, words: Sequence[Sequence[str]], goals: Sequence[tuple[str, ...]]) -> list[Best]:
         """Return (word, goal, score) of every row; score NaN where nothing can be compared."""
-        if len(self._found) > _REMEMBERED:
+        if sum(map(len, self._found.values())) > _REMEMBERED:
             self._found.clear()
         new: dict[tuple[str, ...], dict[str, None]] = {}
         for row, goal in zip(words, goals, strict=True):
+            if not goal:
+                continue
+            known = self._found.setdefault(goal, {})
             for word in row:
-                if goal and (goal, word) not in self._found:
+                if word not in known:
                     new.setdefault(goal, {})[word] = None
         self.similarity.learn(
             {word for missing in new.values() for word in missing} | {w for goal in new for w in goal}
@@ -183,19 +195,18 @@ class NearestWord:
 
     def _search(self, goal: tuple[str, ...], words: list[str]) -> None:
         table = self.similarity.scores(words, goal)
-        known = np.where(np.isnan(table), -np.inf, table)
-        columns = known.argmax(axis=1)
-        for word, column, score in zip(
-            words, columns.tolist(), table[np.arange(len(words)), columns].tolist(), strict=True
-        ):
-            self._found[goal, word] = (score, goal[column])
+        columns = np.where(np.isnan(table), -np.inf, table).argmax(axis=1)
+        scores = table[np.arange(len(words)), columns].tolist()
+        pairs = ((score, goal[column]) for score, column in zip(scores, columns.tolist(), strict=True))
+        self._found[goal].update(zip(words, pairs, strict=True))
 
     def _row(self, words: Sequence[str], goal: tuple[str, ...]) -> Best:
         if not words or not goal:
             return ("", "", math.nan)
+        known = self._found[goal]
         best = (words[0], goal[0], math.nan)
         for word in words:
-            score, target = self._found[goal, word]
+            score, target = known[word]
             if score > best[2] or (math.isnan(best[2]) and not math.isnan(score)):
                 best = (word, target, score)
         return best

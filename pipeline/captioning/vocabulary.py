@@ -17,7 +17,7 @@ class Vocabulary:
 
     def __init__(self, words: Mapping[str, Sequence[str]]) -> None:
         self.words = {name: tuple(entries) for name, entries in words.items()}
-        self._entries: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        self._entries: dict[str, list[tuple[list[str], str]]] = {}
         matches: dict[tuple[str, ...], str] = {}
         for name, entries in self.words.items():
             for entry in entries:
@@ -25,7 +25,7 @@ class Vocabulary:
                 matches[split] = name
                 matches.setdefault((*split[:-1], plural(split[-1])), name)
         for key in sorted(matches, key=len, reverse=True):
-            self._entries.setdefault(key[0], []).append((key, matches[key]))
+            self._entries.setdefault(key[0], []).append((list(key), matches[key]))
 
     @classmethod
     def load(cls, path: str = "") -> Vocabulary:
@@ -44,15 +44,16 @@ class Vocabulary:
         `class_ids` maps class names to ids; classes outside it (future ones) are not reported.
         """
         tokens = _TOKEN.findall(caption.lower())
-        found, position = set(), 0
-        while position < len(tokens):
-            length = 1
-            for key, name in self._entries.get(tokens[position], ()):
-                if tuple(tokens[position : position + len(key)]) == key:
+        found: set[str] = set()
+        end = 0
+        for start in [i for i, token in enumerate(tokens) if token in self._entries]:
+            if start < end:
+                continue
+            for key, name in self._entries[tokens[start]]:
+                if tokens[start : start + len(key)] == key:
                     found.add(name)
-                    length = len(key)
+                    end = start + len(key)
                     break
-            position += length
         return sorted(class_ids[name] for name in found if name in class_ids)
 
     def targets(self, name: str) -> tuple[str, ...]:

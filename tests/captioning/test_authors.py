@@ -1,10 +1,13 @@
 """The authors' files: formats, the dog/table report, and the released filter on folders in their format."""
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_table, write_json, write_table
+from pipeline.captioning import released
 from pipeline.captioning.__main__ import main
 from pipeline.captioning.authors import CLASS_NAMES, ClassNames, read_nouns, write_nouns
 from pipeline.captioning.released import filter_replay_folder
@@ -32,7 +35,8 @@ def test_released_filter_command(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(words) == 0
     assert lists(out) == ACCEPTED
     said = capsys.readouterr().out
-    assert "1 files get 2 images\n4 files get 1 images\n2 files get 0 images\n7 files, 6 images" in said
+    assert "1 files get 2 images\n4 files get 1 images\n2 files get 0 images\n7 files of 14 lines, 6 images\n" in said
+    assert "authors:" not in said, "counts of the authors' folder stand beside those of no other"
     assert "dog and table are exchanged (rows with both say dog first): 2 rows are wrong" in said
 
 
@@ -43,6 +47,32 @@ def test_corrected_classes_give_the_dog_its_images(tmp_path: Path) -> None:
     assert main([*words, "--correct-classes", "--out", str(out)]) == 0
     assert lists(out)["2007_000033"] == ["00001.jpg", "00003.jpg"], "dog and puppy, where the file said table"
     assert lists(out)["2007_000061"] == [], "man, woman and dog are neither person nor table by the released score"
+
+
+@pytest.mark.parametrize("correct", [False, True])
+def test_counts_of_the_authors_folder_stand_beside_the_found_ones(
+    correct: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nouns, classes = write_folder(tmp_path)
+    monkeypatch.setattr(released, "AUTHORS_LINES", 14)
+    words = ["filter", "--rule", "released", "--noun-folder", str(nouns), "--class-file", str(classes)]
+    assert main([*words, *["--correct-classes"] * correct, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    expected = (9742, 526, 314, 20010) if correct else (9265, 697, 620, 19227)
+    for number, count in zip((2, 1, 0), expected, strict=False):
+        assert re.search(rf"\d files get {number} images \(authors: {count}\)", said)
+    assert re.search(rf"7 files of 14 lines, \d images \(authors: {expected[3]}\)", said)
+    assert "NOT the counts of the authors' folder" in said
+
+
+def test_the_counts_of_6_4_are_recognised() -> None:
+    shipped = released.AUTHORS_COUNTS[True]
+    outcome = released.Outcome(Counter(shipped), released.AUTHORS_LINES, shipped)
+    assert outcome.report() == [
+        "9265 files get 2 images (authors: 9265)", "697 files get 1 images (authors: 697)",
+        "620 files get 0 images (authors: 620)", "10582 files of 184968 lines, 19227 images (authors: 19227)",
+        "the counts of the authors' folder",
+    ]  # fmt: skip
 
 
 def test_two_picks_and_the_first_noun_alone(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """The transformers captioner on tiny random models, and the captioning stage with its resume."""
 
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +11,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.captioning import beams
 from pipeline.artifacts import CAPTIONS, read_table
 from pipeline.captioning.captioners import Captioner as AnyCaptioner
 from pipeline.captioning.captioners import Source, build
 from pipeline.captioning.captions import caption, dataset_sources
 from pipeline.config import Captioner
+from pipeline.datasets.images import open_image
 from pipeline.miniweb.drawing import draw_scene
 from tests.captioning.tiny_models import ARCHITECTURES
+from tests.conftest import CAPTIONER, ROOT
+
+BUILD = """
+import sys
+from pipeline.captioning.captioners import build
+from pipeline.config import Captioner
+print(build(Captioner(model="someone/tiny", revision=sys.argv[1])).revision)
+"""
 
 
 def images(n: int = 4) -> list[Image.Image]:
@@ -44,6 +57,24 @@ def test_any_architecture_batch_equals_single(model: tuple[str, str], prompt: st
         assert not any(text.startswith(prompt) for text in batch)
 
 
+@pytest.mark.slow
+def test_commit_of_a_hub_model_is_recorded(tmp_path: Path) -> None:
+    """By name from the hub's own cache folder, which holds two commits; `main` is the newer one."""
+    old, new = "a" * 40, "b" * 40
+    cache = tmp_path / "models--someone--tiny"
+    for commit in (old, new):
+        ARCHITECTURES["git"](cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(new)
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
+    for wanted, found in ((old, old), ("main", new), ("", new)):
+        command = [sys.executable, "-c", BUILD, wanted]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.stdout.strip() == found, done.stderr
+    done = subprocess.run([sys.executable, "-c", BUILD, "c" * 40], cwd=ROOT, env=environment, capture_output=True)
+    assert b"captioner `someone/tiny` cannot be loaded" in done.stderr.splitlines()[-1]
+
+
 def test_images_reach_the_language_model(model: tuple[str, str], one_thread: None) -> None:
     """Logits after the prompt depend on the pixels, for every architecture."""
     import torch
@@ -54,6 +85,36 @@ def test_images_reach_the_language_model(model: tuple[str, str], one_thread: Non
             weight.mul_(5 if weight.ndim > 1 else 1)
         first, second = (captioner.network(**captioner.prepare([i])).logits[:, -1] for i in images(2))
     assert (first - second).abs().max() > 1e-5
+
+
+def test_float64_captions_do_not_depend_on_the_batch(tmp_path: Path, one_thread: None) -> None:
+    """Even those of a drawing whose two best beams are so close that in float32 the batch size decides."""
+    import torch
+
+    drawn = draw_scene(np.random.default_rng((5, 119)), [20]).image
+    drawn.resize((3 * drawn.width, 3 * drawn.height)).save(tmp_path / "tied.jpg", quality=90)
+    batch = [open_image(str(tmp_path / "tied.jpg")), *images(7)]
+    captioner: Any = build(Captioner(model=str(CAPTIONER), dtype="float64"))
+    assert captioner.caption(batch) == [captioner.caption([image])[0] for image in batch]
+    alone, among = (beams(captioner, found, torch.float64) for found in (batch[:1], batch))
+    assert alone == among
+    best, second, *_ = sorted(alone.values(), reverse=True)
+    assert 0 < best - second < 1e-5, "the drawing is no tie any more; find another"
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "line"),
+    [
+        ("An image of  a dog\non grass \n", "An image of", "a dog on grass"),
+        ("a dog on grass", "An image of", "a dog on grass"),
+        (" a photo\n of a dog", "a photo of", "a dog"),
+        ("a photo of a dog", "", "a photo of a dog"),
+    ],
+)
+def test_a_caption_is_one_line_without_the_prompt(text: str, prompt: str, line: str) -> None:
+    from pipeline.captioning.captioners.generation import one_line
+
+    assert one_line(text, prompt) == line
 
 
 def test_missing_model_is_one_clear_line(tmp_path: Path) -> None:
@@ -116,26 +177,58 @@ def test_broken_image_is_a_row_with_a_reason(protocols: list[Path], tmp_path: Pa
     assert "cannot be decoded" in rows[0][2] and "does not exist" in rows[3][2] and rows[0][1] == ""
 
 
-def test_out_of_memory_halves_the_batch(protocols: list[Path], tmp_path: Path) -> None:
+def no_memory_on_gpu() -> None:
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def no_memory_on_cpu() -> None:
+    import torch
+
+    torch.empty(10**15)
+
+
+def no_memory_for_python() -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("fail", [no_memory_on_gpu, no_memory_on_cpu, no_memory_for_python])
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    fail: Callable[[], None], protocols: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Small(Recorder):
         def generate(self, images: Sequence[Image.Image]) -> list[str]:
             if len(images) > 2:
-                raise RuntimeError("CUDA out of memory. Tried to allocate")
+                fail()
             return super().generate(images)
 
     small = Small()
-    sources = dataset_sources(protocols[0])[:8]
+    sources = dataset_sources(protocols[0])[:13]
     caption(sources, Captioner(batch_size=8), tmp_path / "a.parquet", small)
     caption(sources, Captioner(batch_size=8), tmp_path / "b.parquet", Recorder())
-    assert small.calls == [2, 2, 2, 2] and rows_of(tmp_path / "a.parquet") == rows_of(tmp_path / "b.parquet")
+    assert small.calls == [2] * 6 + [1], "the second batch is not tried whole again"
+    assert rows_of(tmp_path / "a.parquet") == rows_of(tmp_path / "b.parquet")
+    said = capsys.readouterr().err
+    assert [f"for {size} images, going on with {size // 2}" in said for size in (8, 4, 5, 2)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_other_errors_of_the_model_are_not_taken_for_lack_of_memory(protocols: list[Path], tmp_path: Path) -> None:
+    class Broken(Recorder):
+        def generate(self, images: Sequence[Image.Image]) -> list[str]:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        caption(dataset_sources(protocols[0])[:4], Captioner(batch_size=4), tmp_path / "c.parquet", Broken())
 
 
 def test_importing_light_stages_does_not_import_torch() -> None:
-    import subprocess
-    import sys
-
     light = "captioning crawl_ingest datasets.images datasets.protocol fourier_filter pseudolabel train eval miniweb"
     imports = ", ".join(f"pipeline.{name}" for name in light.split())
     code = f"import sys, {imports}\nassert 'torch' not in sys.modules, 'torch was imported'"
-    root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

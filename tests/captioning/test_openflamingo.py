@@ -54,6 +54,21 @@ def test_images_change_the_logits(settings: dict[str, Any], one_thread: None) ->
     assert (right - swapped).abs().max() > 1e-3
 
 
+def test_prompt_and_stop_token_never_reach_the_caption(settings: dict[str, Any], one_thread: None) -> None:
+    """The stop token where it was generated, and nothing else: the released script cuts 14 characters in any case."""
+    import torch
+
+    captioner: Any = build(Captioner(**settings))
+    words = captioner.tokenizer(["a red bus", "two dog on the grass"], padding_side="right", padding=True)["input_ids"]
+    stop = captioner.tokenizer.convert_tokens_to_ids("<|endofchunk|>")
+    generated = torch.tensor(words)
+    generated[0, 3] = stop
+    captioner.network.generate = lambda lang_x, **_: torch.cat([lang_x, generated], dim=1)
+    assert captioner.caption(images(2)) == ["a red bus", "two dog on the grass"]
+    captioner.network.generate = lambda lang_x, **_: torch.cat([lang_x, generated.flip(0)], dim=1)
+    assert captioner.caption(images(2)) == ["two dog on the grass", "a red bus"]
+
+
 def test_plain_gelu_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     parts.register_clip(tmp_path, "tiny-plain", quick_gelu=False)
     with pytest.raises(ValueError, match="plain GELU.*ViT-L-14-quickgelu"):

@@ -1,4 +1,4 @@
-"""Tiny random models of seven architectures, saved as a hub model would be."""
+"""Tiny random models of nine architectures, saved as a hub model would be."""
 
 from __future__ import annotations
 
@@ -170,8 +170,59 @@ def save_qwen(folder: Path) -> None:
     ).save_pretrained(folder)  # fmt: skip
 
 
+def save_qwen3(folder: Path) -> None:
+    """Qwen3-VL."""
+    from transformers import (
+        Qwen2VLImageProcessor,
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+        Qwen3VLProcessor,
+        Qwen3VLVideoProcessor,
+    )
+
+    vision = {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32,
+              "patch_size": 8, "spatial_merge_size": 2, "num_position_embeddings": 64,
+              "deepstack_visual_indexes": [0]}  # fmt: skip
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "mrope_interleaved": True, "rope_theta": 10000.0}
+    config = Qwen3VLConfig(
+        vision_config=vision, text_config={**_TEXT, "head_dim": 16, "rope_parameters": rope},
+        image_token_id=WORDS.index("<|image_pad|>"), video_token_id=WORDS.index("<|video_pad|>"),
+        vision_start_token_id=WORDS.index("<|vision_start|>"), vision_end_token_id=WORDS.index("<|vision_end|>"),
+    )  # fmt: skip
+    Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
+    pixels = {"patch_size": 8, "merge_size": 2, "min_pixels": 16 * 16, "max_pixels": 64 * 64}
+    Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**pixels), tokenizer=tokenizer(),
+        video_processor=Qwen3VLVideoProcessor(patch_size=8, merge_size=2),
+        chat_template=_chat("<|vision_start|><|image_pad|><|vision_end|>"),
+    ).save_pretrained(folder)  # fmt: skip
+
+
+def save_florence2(folder: Path) -> None:
+    """Florence-2."""
+    from transformers import CLIPImageProcessor, Florence2Config, Florence2ForConditionalGeneration, Florence2Processor
+
+    vision = {"depths": [1, 1], "patch_size": [7, 3], "patch_stride": [4, 2], "patch_padding": [3, 1],
+              "patch_prenorm": [False, True], "embed_dim": [8, 16], "num_heads": [2, 2], "num_groups": [2, 2],
+              "window_size": 4, "projection_dim": 16, "drop_path_rate": 0.0}  # fmt: skip
+    layers = {f"{part}_{name}": n for part in ("encoder", "decoder")
+              for name, n in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 16))}  # fmt: skip
+    text = {"model_type": "bart", "vocab_size": len(WORDS), "d_model": 16, "max_position_embeddings": 64,
+            "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2,
+            "forced_eos_token_id": 2, **layers}  # fmt: skip
+    config = Florence2Config(
+        vision_config=vision, text_config=text, image_token_id=WORDS.index("<image>"), pad_token_id=1,
+        bos_token_id=0, eos_token_id=2, decoder_start_token_id=2,
+    )  # fmt: skip
+    Florence2ForConditionalGeneration(config).save_pretrained(folder)
+    images = CLIPImageProcessor(size={"height": 32, "width": 32}, do_center_crop=False)
+    images.image_seq_length = 17
+    words = tokenizer(extra_special_tokens={"image_token": "<image>"})
+    Florence2Processor(image_processor=images, tokenizer=words).save_pretrained(folder)
+
+
 ARCHITECTURES = {
     "git": save_git, "blip": save_blip, "blip2": save_blip2, "llava": save_llava, "idefics3": save_idefics3,
-    "smolvlm": save_smolvlm, "qwen2_5_vl": save_qwen,
+    "smolvlm": save_smolvlm, "qwen2_5_vl": save_qwen, "qwen3_vl": save_qwen3, "florence2": save_florence2,
 }  # fmt: skip
 """How to save each; torch's seed decides the weights."""

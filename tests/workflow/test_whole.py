@@ -50,6 +50,20 @@ def test_report_is_one_offline_page_with_the_story(finished: Workspace) -> None:
     assert f"{old:.1f}" in text
 
 
+def test_report_holds_every_similarity_and_rule(finished: Workspace) -> None:
+    text = (finished.folder / "results" / "tiny" / "report" / "index.html").read_text()
+    table = text.split("The noun filter under every similarity and rule")[1].split("</table>")[0]
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
+    rules = [("new classes", "classes"), *(("replay", rule) for rule in ("paper", "classes", "released"))]
+    assert sorted(tuple(row[:3]) for row in rows) == sorted(
+        (role, similarity, rule) for similarity in ("embedding", "wordnet", "wordnet_hypernyms") for role, rule in rules
+    )
+    for _, _, _, base_rate, precision, recall, f1 in rows:
+        assert all(0 <= float(figure) <= 100 for figure in (base_rate, precision, recall, f1))
+        assert float(f1) <= max(float(precision), float(recall))
+    assert len({row[4] for row in rows}) > 3, "similarities and rules differ"
+
+
 def test_second_run_does_nothing(finished: Workspace) -> None:
     assert finished.planned() == {}
 

@@ -20,6 +20,18 @@ def digest(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
+def commit_of(model: str, revision: str) -> str:
+    """Return the commit that a revision of a hub model is at, "" for the main branch. Raises OSError if it is unknown.
+
+    Loading by it makes all files come from one commit, even if the repository changes meanwhile.
+    """
+    from transformers.utils import cached_file
+
+    config = Path(str(cached_file(model, "config.json", revision=revision or None)))
+    # The hub's cache keeps every commit's files in a folder named after it.
+    return config.parent.name if config.parent.parent.name == "snapshots" else revision
+
+
 def files_of(folder: Path) -> list[Path]:
     """Return the model files of a folder: all but hidden ones and prose."""
     found = (path for path in folder.rglob("*") if path.is_file())

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.captioning.captioners import Captioner
 from pipeline.captioning.captioners.generation import device_of, dtype_of, one_line, to_device
-from pipeline.captioning.captioners.snapshot import check_local_code, digest, files_of
+from pipeline.captioning.captioners.snapshot import check_local_code, commit_of, digest, files_of
 from pipeline.config import Captioner as Settings
 
 
@@ -33,9 +33,12 @@ class TransformersCaptioner(Captioner):
 
         self.settings, self.model = settings, settings.model
         where: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code}
-        if settings.revision and not folder.is_dir():
-            where["revision"] = settings.revision
         try:
+            self.revision = (
+                digest(files_of(folder)) if folder.is_dir() else commit_of(settings.model, settings.revision)
+            )
+            if not folder.is_dir():
+                where["revision"] = self.revision
             self.processor = AutoProcessor.from_pretrained(settings.model, **where)
             network: Any = AutoModelForImageTextToText.from_pretrained(
                 settings.model, dtype=dtype_of(settings), **where
@@ -43,8 +46,6 @@ class TransformersCaptioner(Captioner):
         except (OSError, ValueError, KeyError, ImportError) as error:
             first = str(error).strip().splitlines()[0]
             raise ValueError(f"captioner `{settings.model}` cannot be loaded: {first}") from None
-        commit = getattr(network.config, "_commit_hash", None) or settings.revision
-        self.revision = digest(files_of(folder)) if folder.is_dir() else commit
         self.device = device_of(settings)
         self.network = network.to(self.device).eval()
         self.processor.tokenizer.padding_side = "left"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,11 +35,12 @@ class WordNetSimilarity:
 
     def scores(self, words: Sequence[str], targets: Sequence[str]) -> NDArray[np.float32]:
         """Return (words, targets) scores; NaN where either word has no vector and identity is off."""
-        out = np.zeros((len(words), len(targets)), np.float32)
-        for i, word in enumerate(words):
-            for j, target in enumerate(targets):
-                out[i, j] = self.score(word, target)
-        return out
+        a, b = ([_vector(word, self.identity) for word in side] for side in (words, targets))
+        keys = sorted({key for vector in b for key in vector})
+        norms = np.sqrt(np.outer(*(np.array([_square(vector) for vector in side], float) for side in (a, b))))
+        table = np.full(norms.shape, 0.0 if self.identity else np.nan)
+        np.divide(_dense(a, keys) @ _dense(b, keys).T, norms, out=table, where=norms > 0)
+        return table.astype(np.float32)
 
     def score(self, first: str, second: str) -> float:
         """Return the score of two words."""
@@ -48,23 +50,37 @@ class WordNetSimilarity:
 @lru_cache(maxsize=200_000)
 def _score(first: str, second: str, identity: bool) -> float:
     a, b = (_vector(word, identity) for word in (first, second))
-    norm = np.sqrt(sum(v * v for v in a.values()) * sum(v * v for v in b.values()))
+    norm = math.sqrt(_square(a) * _square(b))
     if norm == 0:
-        return 0.0 if identity else float("nan")
-    return float(sum(value * b.get(key, 0.0) for key, value in a.items()) / norm)
+        return 0.0 if identity else math.nan
+    return sum(value * b.get(key, 0) for key, value in a.items()) / norm
 
 
 @lru_cache(maxsize=50_000)
-def _vector(word: str, identity: bool) -> dict[int, float]:
+def _vector(word: str, identity: bool) -> dict[int, int]:
+    # Without the released factor 0.05, which the cosine cancels: sums of whole numbers are exact in any order.
     entry = lookup(word)
     if entry is None:
         return {}
     if identity:
-        return {synset: 0.05 * depth for synset, depth in (*entry.own, *entry.hypernyms, *entry.instance)}
-    vector: dict[int, float] = {}
+        return dict((*entry.own, *entry.hypernyms, *entry.instance))
+    vector: dict[int, int] = {}
     for _, depth in entry.hypernyms:
-        vector[depth] = vector.get(depth, 0.0) + 0.05 * depth
+        vector[depth] = vector.get(depth, 0) + depth
     return vector
+
+
+def _square(vector: Mapping[int, int]) -> int:
+    return sum(value * value for value in vector.values())
+
+
+def _dense(vectors: Sequence[Mapping[int, int]], keys: Sequence[int]) -> NDArray[np.float64]:
+    column = {key: i for i, key in enumerate(keys)}
+    matrix = np.zeros((len(vectors), len(keys)))
+    for row, vector in zip(matrix, vectors, strict=True):
+        for key in vector.keys() & column.keys():
+            row[column[key]] = vector[key]
+    return matrix
 
 
 def lookup(word: str) -> Entry | None:
