@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,9 +171,11 @@ def _write_experiment(root: Path) -> list[str]:
     if not smallest:
         raise DatasetError(f"a step of task `{task}` has no training image; edit {FILE} or add images")
     batch = min(BATCH, int(smallest))
+    # The name becomes a folder that commands of the workflow name without quotes.
+    name = re.sub(r"[^\w.-]+", "_", root.resolve().name)
     text = (
         f"# {_command(root)}\n"
-        f"experiment:\n  name: {json.dumps(root.resolve().name)}\n"
+        f"experiment:\n  name: {json.dumps(name)}\n"
         "  runs:\n    - {method: ft}\n    - {method: wilson}     # image-level labels of the new classes\n"
         f"datasets: {{name: own, root: {json.dumps(str(root))}, task: {json.dumps(task)}, setting: overlap}}\n"
         f"train:\n  base: {{batch_size: {batch}}}\n  step: {{batch_size: {batch}}}\n"

@@ -40,19 +40,19 @@ def typed(command: str, folder: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["my_data", "my data"])
-def test_two_commands_lead_to_a_trained_step(repository: Path, name: str) -> None:
+def test_two_commands_lead_to_a_trained_step(repository: Path) -> None:
+    name = "my data"
     trees.own(repository / name, n=24)
     printed = typed(f"python -m pipeline.datasets init {shlex.quote(f'{name}/')}", repository)
     command = printed.strip().splitlines()[-1].removeprefix("next: ")
     assert command.startswith("snakemake --cores 2 --configfile ")
     typed(command, repository)
-    results = repository / "results" / name
+    results = repository / "results" / "my_data"
     for method in ("ft", "wilson"):
         step = results / method / "seed0" / "step1"
         assert (step / "model.safetensors").exists() and len((step / "log.csv").read_text().splitlines()) > 1
         found = read_json(step / "eval.json")
-        assert list(found["iou"]) == ["background", "nut", "bolt", "washer", "gear"]
+        assert set(found["iou"]) == {"background", "nut", "bolt", "washer", "gear"}
         assert found["dataset"] == f"own:{name}" and found["all"] is not None
     rows = (results / "summary.csv").read_text().splitlines()
     assert len(rows) > 4 and (results / "report" / "index.html").exists()

@@ -15,7 +15,8 @@ from pipeline.artifacts import ArtifactError
 from pipeline.datasets.__main__ import main
 from pipeline.migration.checkpoint import convert_original
 from pipeline.migration.reading import read_original
-from pipeline.train.models import build_model, load_model
+from pipeline.train.methods import Heads, get, settings_of
+from pipeline.train.models import SegmentationModel, build_model, load_model
 from tests.migration.originals import SatsNetwork, SsulNetwork, perturb
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -36,6 +37,12 @@ def released(state: dict[str, Tensor], path: Path) -> Path:
     score = {"epoch": 29, "model_state": stored, "optimizer_state": {}, "best_score": np.mean([0.5, 0.25])}
     torch.save(score, path)
     return path
+
+
+def follows(method: str, values: dict[str, str], model: SegmentationModel) -> bool:
+    """Whether a method would train on from the network."""
+    wanted = get(method).heads(settings_of(method, values), (16, 5))
+    return Heads(tuple(model.classes_per_step), model.classifier) == wanted
 
 
 def same_outputs(ours: nn.Module, theirs: nn.Module, size: tuple[int, int]) -> None:
@@ -69,7 +76,8 @@ def test_an_ssul_network_computes_what_the_original_does(protocols: list[Path]) 
     protocol = json.loads(protocols[1].read_text())
     state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     model = convert_original(Path("x.pth"), state, protocol).eval()
-    assert (model.backbone, model.classifier) == ("deeplabv3_resnet101_ssul", "conv")
+    assert model.backbone == "deeplabv3_resnet101_ssul"
+    assert follows("ssul", {}, model)
     same_outputs(model, network, (65, 97))
 
 
@@ -117,7 +125,7 @@ def test_ssul_as_released_with_sats_brings_its_unknown_class(protocols: list[Pat
         state = SatsNetwork(WITH_UNKNOWN).published()
     state = {key: torch.zeros(()).expand(value.shape) for key, value in state.items()}
     model = convert_original(Path("x.pth"), state, json.loads(protocols[1].read_text()))
-    assert model.classes_per_step == WITH_UNKNOWN and model.classifier == "linear"
+    assert follows("ssul", {"ssul": "sats"}, model)
 
 
 def test_numbers_of_numpy_and_a_command_line_can_be_read(tmp_path: Path) -> None:
