@@ -70,10 +70,10 @@ def _add_import(commands: Any) -> None:
     replay.add_argument("root", type=Path)
     replay.add_argument("--per-source", type=int, default=2, help="images of each source image")
     replay.set_defaults(run=_import_replay)
-    checkpoint = kinds.add_parser("checkpoint", help="a .pth of MiB, PLOP, SATS or WILSON, as model.safetensors")
+    checkpoint = kinds.add_parser("checkpoint", help="a .pth of MiB, PLOP, SATS, SSUL or WILSON, as model.safetensors")
     checkpoint.add_argument("file", type=Path)
     checkpoint.add_argument("--protocol", type=Path, required=True, help="protocol/step<k>.json of its step")
-    checkpoint.add_argument("--backbone", default="deeplabv3_resnet101")
+    checkpoint.add_argument("--backbone", default="", help="its network, if not the one of the code base")
     checkpoint.set_defaults(run=_import_checkpoint)
     for command in (replay, checkpoint):
         command.add_argument("--out", type=Path, required=True)

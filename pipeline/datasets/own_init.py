@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from pipeline.datasets.reader import Item, count_pixels
 from pipeline.datasets.task_files import FILE, read_tasks
 from pipeline.datasets.task_tables import Steps
 
+EXPERIMENT = "experiment.yaml"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 VAL_SHARE = 0.2
 SHOWN = 10
@@ -44,7 +47,7 @@ def init_own(root: Path, seed: int = 0) -> list[str]:
     lines += _write_tasks(root, max(names))
     lines += _check_task_classes(root, set(names))
     lines += _write_experiment(root)
-    return lines
+    return [*lines, f"next: {_command(root)}"]
 
 
 def _collect(root: Path) -> list[Item]:
@@ -156,7 +159,7 @@ def _check_task_classes(root: Path, known: set[int]) -> list[str]:
 
 
 def _write_experiment(root: Path) -> list[str]:
-    path = root / "experiment.yaml"
+    path = root / EXPERIMENT
     if path.exists():
         return [f"kept {path.name}"]
     tasks = read_tasks(root)
@@ -168,12 +171,18 @@ def _write_experiment(root: Path) -> list[str]:
     if not smallest:
         raise DatasetError(f"a step of task `{task}` has no training image; edit {FILE} or add images")
     batch = min(BATCH, int(smallest))
+    # The name becomes a folder that commands of the workflow name without quotes.
+    name = re.sub(r"[^\w.-]+", "_", root.resolve().name)
     text = (
-        f"# snakemake --cores 2 --configfile {path}\n"
-        f"experiment:\n  name: {json.dumps(root.resolve().name)}\n"
+        f"# {_command(root)}\n"
+        f"experiment:\n  name: {json.dumps(name)}\n"
         "  runs:\n    - {method: ft}\n    - {method: wilson}     # image-level labels of the new classes\n"
         f"datasets: {{name: own, root: {json.dumps(str(root))}, task: {json.dumps(task)}, setting: overlap}}\n"
         f"train:\n  base: {{batch_size: {batch}}}\n  step: {{batch_size: {batch}}}\n"
     )
     write_text(path, text)
-    return [f"wrote {path.name}: task {task}, batches of {batch}", f"next: snakemake --cores 2 --configfile {path}"]
+    return [f"wrote {path.name}: task {task}, batches of {batch}"]
+
+
+def _command(root: Path) -> str:
+    return f"snakemake --cores 2 --configfile {shlex.quote(str(root / EXPERIMENT))}"

@@ -1,5 +1,6 @@
 """Evaluation, summary table and report. `python -m pipeline.eval --help`."""
 
+from pipeline.confusion import ConfusionMatrix as ConfusionMatrix
 from pipeline.lazy import lazy_names
 
 STAGE_VERSION = 1
@@ -7,7 +8,6 @@ STAGE_VERSION = 1
 __getattr__ = lazy_names(
     __name__,
     {
-        "ConfusionMatrix": "confusion",
         "evaluate": "evaluation",
         "write_summary": "summary",
         "write_report": "report",

@@ -14,8 +14,8 @@ from PIL import Image
 
 from pipeline.artifacts import atomic_dir, atomic_path, read_json, write_json
 from pipeline.config import Config
+from pipeline.confusion import ConfusionMatrix
 from pipeline.datasets.samples import EvalDataset
-from pipeline.eval.confusion import ConfusionMatrix
 from pipeline.eval.step_means import step_means
 from pipeline.progress import Progress
 from pipeline.train.methods import Method, StepInfo, get, settings_of

@@ -133,7 +133,7 @@ def _step(
     if distributed.is_main():
         _write_resolved(folder, facts)
     header = {**about, "seed": method.info.seed, "method": method.name, "pipeline": __version__}
-    score = StepScore(protocol, config.datasets.eval_side, method) if config.train.keep == "best" else None
+    score = StepScore(protocol, config.datasets, method) if config.train.keep == "best" else None
     return Step(method, model, teacher, source, config.train, phase, folder, header, resume.fingerprint(facts), score)
 
 

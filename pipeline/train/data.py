@@ -55,7 +55,7 @@ class BatchSource:
             [*first, *replay],
             protocol,
             datasets,
-            rule=train_rule(datasets, method),
+            rule=label_rule(datasets, method),
             seed=self.seed,
             all_labels=method.all_labels,
             saliency=saliency,
@@ -100,7 +100,7 @@ class BatchSource:
         yield from loader
 
 
-def train_rule(datasets: Datasets, method: Method) -> Rule:
+def label_rule(datasets: Datasets, method: Method) -> Rule:
     """Return how raw ids become labels: as the method was published, unless the configuration says otherwise."""
     return method.label_rule if datasets.label_map == "method" else datasets.label_map
 

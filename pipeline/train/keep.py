@@ -19,8 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.artifacts import atomic_dir, read_json, write_text
+from pipeline.config import Datasets
+from pipeline.confusion import ConfusionMatrix
 from pipeline.datasets.samples import EvalDataset
 from pipeline.train import distributed
+from pipeline.train.data import label_rule
 from pipeline.train.methods import Method
 from pipeline.train.models import SegmentationModel
 from pipeline.train.resize import upsample
@@ -29,10 +32,14 @@ Score = Callable[[SegmentationModel], float]
 
 
 class StepScore:
-    """Mean IoU, a fraction, over background and the step's classes; the model is put back into training mode."""
+    """Mean IoU, a fraction, over background and the step's classes; the model is put back into training mode.
 
-    def __init__(self, protocol: dict[str, Any], size: int | None, method: Method, batch_size: int = 32) -> None:
-        self.dataset = EvalDataset(protocol, size, method.label_rule, split="val")
+    Labels follow the rule that the step is trained by, `datasets.label_map` if it names one.
+    """
+
+    def __init__(self, protocol: dict[str, Any], datasets: Datasets, method: Method, batch_size: int = 32) -> None:
+        size = datasets.eval_side
+        self.dataset = EvalDataset(protocol, size, label_rule(datasets, method), split="val")
         # Whole images differ in size and cannot be stacked.
         self.method, self.batch_size = method, batch_size if size is not None else 1
 
@@ -41,26 +48,18 @@ class StepScore:
         """Return the score of a model on every validation image; processes share them."""
         model.eval()
         n_old, n_total = max(1, self.method.info.n_old), self.method.info.n_total
-        counts = np.zeros((n_total, n_total), np.int64)
+        matrix = ConfusionMatrix(n_total)
         device = next(model.parameters()).device
         first, turn = distributed.rank() * self.batch_size, distributed.size() * self.batch_size
         for start in range(first, len(self.dataset), turn):
             items = [self.dataset[i] for i in range(start, min(start + self.batch_size, len(self.dataset)))]
             images = torch.stack([item["image"] for item in items]).to(device)
             predicted = self.method.decode(upsample(model(images).logits, images.shape[-2:])).cpu().numpy()
-            truth = np.stack([item["mask"] for item in items]).astype(np.int64)
-            known = truth < n_total
-            cells = truth[known] * n_total + predicted[known]
-            counts += np.bincount(cells, minlength=n_total * n_total).reshape(n_total, n_total)
+            matrix.update(np.stack([item["mask"] for item in items]), predicted)
         self.method.train_mode(model)
-        counts = distributed.total(torch.from_numpy(counts)).numpy()
-        return _mean_iou(counts, [0, *range(n_old, n_total)])
-
-
-def _mean_iou(counts: np.ndarray, classes: list[int]) -> float:
-    hit, truth, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
-    shown = [c for c in classes if truth[c]]
-    return float(np.mean([hit[c] / (truth[c] + predicted[c] - hit[c]) for c in shown])) if shown else 0.0
+        matrix.counts = distributed.total(torch.from_numpy(matrix.counts)).numpy()
+        iou = matrix.iou()[[0, *range(n_old, n_total)]]
+        return 0.0 if np.isnan(iou).all() else float(np.nanmean(iou))
 
 
 class Best:

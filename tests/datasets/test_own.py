@@ -75,6 +75,7 @@ def test_files_of_the_user_are_kept(parts: Path) -> None:
     before = (parts / "splits" / "val.txt").read_text()
     lines = init_own(parts, seed=5)
     assert "kept tasks.yaml: mine" in lines and "kept splits/" in "".join(lines)
+    assert lines[-1] == f"next: snakemake --cores 2 --configfile {parts}/experiment.yaml"
     assert (parts / "splits" / "val.txt").read_text() == before
     (parts / "experiment.yaml").unlink()
     init_own(parts)

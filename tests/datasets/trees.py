@@ -103,10 +103,13 @@ def official_coco(root: Path, n_train: int = 90, n_val: int = 12, split_files: b
     return masks
 
 
-def own(root: Path, n: int = 40, classes: Sequence[str] = ("background", "nut", "bolt", "washer", "gear")) -> None:
-    """A user's folder: images/, masks/, classes.txt."""
-    for i in range(n):
-        mask = draw([i % (len(classes) - 1) + 1, 1])
-        photo(root / "images" / f"part{i:03d}.png", mask)
-        grey(root / "masks" / f"part{i:03d}.png", mask)
+def own(
+    root: Path, n: int = 40, classes: Sequence[str] = ("background", "nut", "bolt", "washer", "gear")
+) -> dict[str, np.ndarray]:
+    """A user's folder: images/, masks/, classes.txt; returns the mask of each image."""
+    masks = {f"part{i:03d}": draw([i % (len(classes) - 1) + 1, 1]) for i in range(n)}
+    for name, mask in masks.items():
+        photo(root / "images" / f"{name}.png", mask)
+        grey(root / "masks" / f"{name}.png", mask)
     (root / "classes.txt").write_text("\n".join(classes) + "\n")
+    return masks

@@ -8,23 +8,21 @@ import pytest
 from pipeline.artifacts import Layout
 from pipeline.config import Config, parse_config
 from pipeline.eval.beside_papers import beside_papers
-from pipeline.eval.paper_scores import our_scores, paper_scores
+from pipeline.eval.paper_scores import our_scores
+from pipeline.eval.step_means import step_means
 
 
 @pytest.mark.parametrize(
     ("convention", "expected"),
     [
-        ("plop", {"old": 60.0, "new": 30.0, "all": 48.0}),
-        ("mib", {"old": 45.0, "new": 30.0, "all": 37.5}),
-        ("wilson", {"old": 45.0, "new": 30.0, "all": 48.0}),
+        ("plop", {"first": 60.0, "last": 30.0, "all": 48.0}),
+        ("mib", {"first": 45.0, "last": 30.0, "all": 37.5}),
+        ("wilson", {"first": 45.0, "last": 30.0, "all": 48.0}),
     ],
 )
 def test_conventions_by_hand(convention: str, expected: dict[str, float]) -> None:
-    assert paper_scores([90.0, 50.0, 40.0, 20.0, 40.0], 3, convention) == pytest.approx(expected)
-
-
-def test_absent_classes_leave_every_mean() -> None:
-    assert paper_scores([90.0, None, 40.0, None], 3, "plop") == {"old": 65.0, "new": None, "all": 65.0}
+    found = step_means([[0.9, 0.5, 0.4, 0.2, 0.4]], 3, convention)
+    assert found == pytest.approx({**expected, "avg": expected["all"]})
 
 
 def experiment(folder: Path, **published: object) -> Config:

@@ -66,9 +66,7 @@ def test_J4_means_over_steps() -> None:
 
 def test_J4_without_background_and_with_a_class_that_never_occurs() -> None:
     table = [[0.9, 0.8, None, None], [0.8, 0.5, None, 0.3]]
-    assert step_means(table, 3, background=False) == pytest.approx(
-        {"all": 40, "avg": 60, "first": 50, "last": 30}, abs=1e-9
-    )
+    assert step_means(table, 3, "mib") == pytest.approx({"all": 40, "avg": 60, "first": 50, "last": 30}, abs=1e-9)
     assert step_means(table, 3)["first"] == pytest.approx(65)
     assert np.isnan(step_means(table[:1], 4)["last"])
     with pytest.raises(ValueError, match=r"rows of \[1, 2\] classes"):

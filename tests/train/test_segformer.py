@@ -11,21 +11,9 @@ from pipeline.train.models import build_model, load_model, load_pretrained, save
 from pipeline.train.models.mix_transformer import DropPath, EfficientAttention, MixTransformer, MixTransformerSize
 from pipeline.train.models.network import Features
 from pipeline.train.models.segformer_head import OfficialHead, SatsHead
+from tests.migration.originals import mit_names
 
 TINY = MixTransformerSize(dims=(8, 16, 20, 32), depths=(1, 2, 1, 1), mlp_ratio=2)
-PEER_NAMES = (
-    ("patch_embeddings.proj", "patch_embed{}.proj"),
-    ("patch_embeddings.layer_norm", "patch_embed{}.norm"),
-    ("layernorm_before", "norm1"),
-    ("layernorm_after", "norm2"),
-    ("attention.q_proj", "attn.q"),
-    ("attention.o_proj", "attn.proj"),
-    ("attention.sequence_reduction.sequence_reduction", "attn.sr"),
-    ("attention.sequence_reduction.layer_norm", "attn.norm"),
-    ("mlp.dwconv.dwconv", "mlp.dwconv.dwconv"),
-    ("blocks.", "block{}."),
-    ("layer_norm.", "norm{}."),
-)
 
 
 def _peer() -> nn.Module:
@@ -52,27 +40,11 @@ def _peer() -> nn.Module:
     return peer
 
 
-def _published(peer: nn.Module) -> dict[str, Tensor]:
-    """The peer's encoder under the SegFormer authors' names, keys and values in one tensor."""
-    weights = {"head.weight": torch.zeros(1000, 32), "head.bias": torch.zeros(1000)}
-    source = dict(peer.segformer.stages.state_dict())
-    for name, value in source.items():
-        stage, rest = name.split(".", 1)
-        if "v_proj" in rest:
-            continue
-        if "k_proj" in rest:
-            value = torch.cat([value, source[name.replace("k_proj", "v_proj")]])
-            rest = rest.replace("attention.k_proj", "attn.kv")
-        for theirs, ours in PEER_NAMES:
-            rest = rest.replace(theirs, ours)
-        weights[rest.format(int(stage) + 1)] = value
-    return weights
-
-
 def test_published_weights_give_the_maps_of_transformers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     peer, images = _peer(), torch.randn(2, 3, 64, 96)
-    torch.save(_published(peer), tmp_path / "mit.pth")
+    classifier = {"head.weight": torch.zeros(1000, 32), "head.bias": torch.zeros(1000)}
+    torch.save({**classifier, **mit_names(peer.segformer.stages)}, tmp_path / "mit.pth")
     body = MixTransformer(TINY).eval()
     load_pretrained(body, tmp_path / "mit.pth")
     with torch.no_grad():

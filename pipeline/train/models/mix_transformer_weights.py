@@ -20,10 +20,11 @@ def convert(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises ValueError for a name of another layout.
     """
-    return {_rename(name): value for name, value in weights.items() if not name.startswith("head.")}
+    return {rename(name): value for name, value in weights.items() if not name.startswith("head.")}
 
 
-def _rename(name: str) -> str:
+def rename(name: str) -> str:
+    """Return our name of an encoder's tensor. Raises ValueError for a name of another layout."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise ValueError(f"`{name}` is not a name of the SegFormer authors' encoder, as block1.0.attn.q.weight is")

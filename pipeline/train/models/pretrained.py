@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,19 +95,22 @@ def convert(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises ValueError for names of neither layout.
     """
     inplace = any(key.startswith("mod1.") for key in weights)
-    rules = _INPLACE_ABN if inplace else _TORCHVISION
     converted = {}
     for key, value in weights.items():
         if _CLASSIFIER.match(key):
             continue
-        name = _rename(key, rules)
+        name = rename(key, inplace)
         is_scale = inplace and re.search(r"norm\d?\.weight$", name)
         converted[name] = value.abs() + ABN_EPS if is_scale else value
     return converted
 
 
-def _rename(key: str, rules: Iterable[tuple[str, str]]) -> str:
-    for pattern, ours in rules:
+def rename(key: str, inplace: bool) -> str:
+    """Return our name of a (wide) ResNet's tensor, from in-place ABN's or else torchvision's.
+
+    Raises ValueError for a name of another layout.
+    """
+    for pattern, ours in _INPLACE_ABN if inplace else _TORCHVISION:
         match = re.match(pattern, key)
         if match:
             numbers = [int(group) for group in match.groups()]

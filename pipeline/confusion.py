@@ -1,8 +1,12 @@
-"""Confusion matrix and the scores derived from it (web_wilss.md 8, ciss_methods.md 6)."""
+"""Confusion matrix and the scores derived from it (web_wilss.md 8, ciss_methods.md 6).
+
+Evaluation reports them and training may choose an epoch by them, so they belong to neither stage.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,14 @@ class ConfusionMatrix:
     def __init__(self, n_classes: int) -> None:
         self.n_classes = n_classes
         self.counts: NDArray[np.int64] = np.zeros((n_classes, n_classes), np.int64)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ConfusionMatrix:
+        """Return the matrix of a confusion.npy, as evaluation writes it."""
+        counts = np.load(path, allow_pickle=False)
+        matrix = cls(len(counts))
+        matrix.counts += counts
+        return matrix
 
     def update(self, target: NDArray[Any], prediction: NDArray[Any]) -> ConfusionMatrix:
         """Count the pixels of arrays of equal shape; return self.
