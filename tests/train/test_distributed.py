@@ -144,7 +144,7 @@ def recipe_job(bench: Bench, recipe: str, folder: Path) -> dict[str, Any]:
 
 
 def small_config(bench: Bench, method: str = "") -> dict[str, Any]:
-    phase = {"batch_size": 4, "iterations": ITERATIONS, "epochs": 5}
+    phase = {"batch_size": 4, "iterations": ITERATIONS, "epochs": 5, "lr": 0.001}
     config = bench.config("small_cnn", method, phase=phase, checkpoint_every=100, **FLOAT).model_dump()
     return {**config, "datasets": {**config["datasets"], "train_size": 48}}
 
@@ -346,3 +346,14 @@ def test_processes_are_no_reason_to_train_again() -> None:
     alone, several = Workflow(raw), Workflow({**raw, "train": {"threads": 3, "processes": 4}})
     assert (alone.base_settings(), alone.run_settings("ft")) == (several.base_settings(), several.run_settings("ft"))
     assert (alone.training_threads(), several.training_threads()) == (3, 12)
+
+
+def test_micro_batches_and_norms_are_one_and_their_defaults_are_not() -> None:
+    """At their defaults results stay valid that were trained before the keys existed."""
+    raw = {"experiment": {"runs": [{"method": "ft"}]}}
+    plain = Workflow(raw)
+    assert not {"accumulate", "norms"} & json.loads(plain.run_settings("ft"))["train"].keys()
+    for key, value in (("accumulate", 2), ("norms", "frozen")):
+        other = Workflow({**raw, "train": {key: value}})
+        assert json.loads(other.run_settings("ft"))["train"][key] == value
+        assert other.run_settings("ft") != plain.run_settings("ft") and other.base_settings() != plain.base_settings()
