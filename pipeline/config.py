@@ -289,6 +289,8 @@ class Train(Section):
     processes: int = Field(1, ge=1)
     threads: int = Field(2, ge=1)
     workers: int = Field(0, ge=0)
+    accumulate: int = Field(1, ge=1)
+    norms: Literal["batch", "frozen"] = "batch"
     base: Phase = Phase(epochs=30, batch_size=24, lr=0.05, iterations=800)
     step: Phase = Phase(epochs=40, batch_size=24, lr=0.005, iterations=400)
     momentum: float = Field(0.9, ge=0, lt=1)

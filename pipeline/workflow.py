@@ -223,6 +223,10 @@ class Workflow:
         # In how many processes a step is trained changes its result by rounding alone: no reason to train it again.
         known: dict[str, Any] = json.loads(self.settings("train", "datasets"))
         known["train"].pop("processes", None)
+        # Younger keys at their defaults, which change nothing either, must not make older results stale.
+        for key, neutral in (("accumulate", 1), ("norms", "batch")):
+            if known["train"][key] == neutral:
+                del known["train"][key]
         return known
 
     def training_threads(self) -> int:

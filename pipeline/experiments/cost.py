@@ -36,7 +36,7 @@ class StepCost:
     iterations: int | None
     parameters: int
     memory: float
-    """Bytes of weights, gradients, momentum, teacher and saved activations of a batch."""
+    """Bytes in one process: weights, gradients, momentum, teacher, and saved activations of a micro-batch."""
     flops: float
     """Floating point operations per image, forward and backward of the student, forward of the teacher."""
 
@@ -65,7 +65,8 @@ def step_costs(config: Config, run: Run) -> list[StepCost]:
         images = known[step] if known else None
         # Saved activations are half as large in bfloat16; weights and optimiser stay in float32.
         share = 0.5 if train.precision == "bfloat16" else 1.0
-        memory = 4.0 * parameters * (3 + teacher) + activations * share * phase.batch_size
+        at_once = phase.batch_size / (train.processes * train.accumulate)
+        memory = 4.0 * parameters * (3 + teacher) + activations * share * at_once
         iterations = None if images is None else phase.iterations or phase.epochs * (images // phase.batch_size)
         costs.append(StepCost(step, images, iterations, parameters, memory, flops * (_PASSES + teacher)))
     return costs

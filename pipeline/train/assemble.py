@@ -38,6 +38,11 @@ def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, l
     """Return step 0 of a recipe. Raises ValueError for anything that does not fit."""
     protocol = _protocol(protocol_path, base=True)
     cls = get_recipe(recipe)
+    if config.train.norms == "frozen" and not config.train.pretrained:
+        raise ValueError(
+            "train.norms is `frozen`, but step 0 begins from random weights, whose norms have no statistics to keep; "
+            "set train.pretrained, or train.norms: batch"
+        )
     info = _info(protocol, config.train.base, seed, config.train.backbone)
     torch.manual_seed(seed)
     model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), config.train.backbone_options)
@@ -117,7 +122,8 @@ def _step(
     rows = read_table(list_path, TRAIN_LIST)
     salient = method.wants_saliency(method.settings, protocol["dataset"])
     saliency = Path(Layout.of(config).saliency("")) if salient else None
-    source = BatchSource(rows, protocol, config.datasets, phase, method, config.train.workers, saliency)
+    train = config.train
+    source = BatchSource(rows, protocol, config.datasets, phase, method, train.workers, saliency, train.accumulate)
     about = {key: protocol[key] for key in ("dataset", "task", "setting", "step", "order")}
     facts = {
         **inputs,

@@ -25,7 +25,8 @@ class BatchSource:
     """Gives the batch of every iteration. Replay images and exemplars, if any, alternate with the step's images.
 
     With several processes `batch_size` is that of all together; each gets its share of the very batch that one
-    process would see. Raises ValueError if there are too few images for one batch, or it does not divide.
+    process would see, in the order of its `accumulate` micro-batches. Raises ValueError if there are too few images
+    for one batch, or it does not divide.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class BatchSource:
         method: Method,
         workers: int,
         saliency: Path | None = None,
+        accumulate: int = 1,
     ) -> None:
         first = [row for row in rows if row["role"] not in SECOND]
         replay = [row for row in rows if row["role"] in SECOND]
@@ -46,10 +48,12 @@ class BatchSource:
                 f"the training list has {len(first)} images of this step, a batch needs {self.batch_size}; "
                 "lower batch_size or raise the selection budget"
             )
-        if self.batch_size % distributed.size():
+        self.accumulate = accumulate
+        if self.batch_size % (distributed.size() * accumulate):
             raise ValueError(
-                f"batch_size {self.batch_size} does not divide among {distributed.size()} processes; "
-                "it is the batch of all of them, change it or train.processes"
+                f"batch_size {self.batch_size} does not divide among {distributed.size()} processes"
+                f"{f' with {accumulate} micro-batches each' if accumulate > 1 else ''}; "
+                "it is the batch of an optimizer step, change it, train.processes or train.accumulate"
             )
         self.dataset = TrainListDataset(
             [*first, *replay],
@@ -84,11 +88,14 @@ class BatchSource:
             iteration += len(chosen)
 
     def calibration(self) -> Iterator[Batch]:
-        """Yield one pass over the training data, as calibration of entropy thresholds sees it."""
-        return self.batches(0, self.batches_per_epoch)
+        """Yield one pass over the training data in micro-batches, as calibration of entropy thresholds sees it."""
+        for batch in self.batches(0, self.batches_per_epoch):
+            yield from batch.split(self.accumulate)
 
     def _share(self, batch: list[int]) -> list[int]:
-        return share(batch, self._sizes[0], distributed.size(), distributed.rank())
+        n_first, n = self._sizes[0], self.accumulate
+        mine = share(batch, n_first, distributed.size(), distributed.rank())
+        return [index for part in range(n) for index in share(mine, n_first, n, part)]
 
     def _load(self, chosen: list[list[int]], continued: bool) -> Iterator[Batch]:
         # A loader draws one number from the global generator. The rest of an epoch that was begun before an

@@ -15,10 +15,12 @@ from pipeline.artifacts import write_text
 from pipeline.config import Phase, Train
 from pipeline.cost import Cost, write_cost
 from pipeline.train import distributed, resume
+from pipeline.train.accumulation import add_gradients
 from pipeline.train.data import BatchSource
 from pipeline.train.keep import Best, Score
 from pipeline.train.methods import Batch, Forward, Method
 from pipeline.train.models import SegmentationModel, save_model
+from pipeline.train.models.norm import keep_statistics
 from pipeline.train.models.shared_norm import check_shared, share_statistics
 from pipeline.train.preemption import PreemptedError, Preemption
 from pipeline.train.runlog import RunLog, SilentLog
@@ -94,14 +96,18 @@ def train_step(step: Step) -> None:
 
 
 def _join(step: Step, extra: nn.Module | None, device: torch.device) -> None:
-    if distributed.size() == 1:
-        return
-    for module in (step.model, extra):
-        if module is not None:
+    for module in _modules(step, extra):
+        if step.train.norms == "frozen":
+            keep_statistics(module)
+        elif distributed.size() > 1:
             share_statistics(module, device)
             check_shared(module)
-            distributed.copy_from_main(module)
+        distributed.copy_from_main(module)
     distributed.seed_apart(step.method.info.seed)
+
+
+def _modules(step: Step, extra: nn.Module | None) -> list[nn.Module]:
+    return [step.model, *([] if extra is None else [extra])]
 
 
 def _begin(step: Step, extra: nn.Module | None, optimizer: torch.optim.Optimizer) -> tuple[int, Cost]:
@@ -137,13 +143,10 @@ def _iterate(
     _set_rates(step, optimizer, iteration)
     step.method.train_mode(step.model)
     optimizer.zero_grad(set_to_none=True)
-    with _autocast(step, batch.images.device):
-        teacher = _teach(step, batch)
-        student = step.model(batch.images)
-        terms = step.method.losses(Forward(batch, student, teacher, step.epoch(iteration)))
+    parts = batch.split(step.train.accumulate)
+    terms = add_gradients(parts, lambda part: _losses(step, part, iteration), _modules(step, extra))
     shown = distributed.average_terms(terms)
     _check_finite(step, batch, shown, iteration)
-    torch.stack([term.float() for term in terms.values()]).sum().backward()
     named = [*step.model.named_parameters(), *([] if extra is None else extra.named_parameters("extra"))]
     distributed.average_gradients(parameter for _, parameter in named)
     step.method.observe(named)
@@ -154,6 +157,13 @@ def _iterate(
         penalty.backward()  # of equal parameters: no process adds another gradient
     optimizer.step()
     return {name: float(term) for name, term in shown.items()}
+
+
+def _losses(step: Step, batch: Batch, iteration: int) -> dict[str, Tensor]:
+    with _autocast(step, batch.images.device):
+        teacher = _teach(step, batch)
+        student = step.model(batch.images)
+        return step.method.losses(Forward(batch, student, teacher, step.epoch(iteration)))
 
 
 def _teach(step: Step, batch: Batch) -> Any:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.train import distributed
+from pipeline.train import whole_batch
 from pipeline.train.attention import attention_transfer, class_region_pooling, feature_transfer
 from pipeline.train.pod import local_pod
 from pipeline.train.precision import widened
@@ -42,15 +42,15 @@ Reduction = Literal["none", "mean_all", "mean_valid"]
 def reduce_pixels(values: Tensor, target: Tensor, ignore_index: int, reduction: Reduction) -> Tensor:
     """Return per-pixel values (B, H, W), zero where ignored, reduced over all or over labelled pixels.
 
-    Labelled pixels are counted over all processes: the mean of their losses is that of the whole batch.
+    Labelled pixels are counted over the whole batch, of which the pixels at hand may be one part.
     """
     values = values * (target != ignore_index)
     if reduction == "none":
         return values
     if reduction == "mean_all":
         return values.mean()
-    labelled = distributed.total((target != ignore_index).sum())
-    return values.sum() * distributed.size() / labelled.clamp(min=1)
+    labelled = whole_batch.total((target != ignore_index).sum())
+    return values.sum() * whole_batch.parts() / labelled.clamp(min=1)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, ignore_index: int = 255, reduction: Reduction = "mean_all") -> Tensor:

@@ -133,6 +133,11 @@ def base_recipes(config: Config) -> dict[str, str]:
     return {name: covering.get(recipe, recipe) for name, recipe in own.items()}
 
 
+def recipe_names() -> list[str]:
+    """Return the names of all base recipes."""
+    return sorted(_RECIPES)
+
+
 def get_recipe(name: str) -> type[Method]:
     """Return the class of a base recipe. Raises ConfigError for an unknown name."""
     if name not in _RECIPES:

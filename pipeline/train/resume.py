@@ -40,7 +40,7 @@ class Parts:
 
 def save_state(folder: Path, parts: Parts, facts: Mapping[str, Any]) -> None:
     """Write the state; `facts` holds the fingerprint, the iteration and the cost so far."""
-    random = distributed.gather(_random_state())
+    random = distributed.gather(random_state())
     own = distributed.gather(_plain(parts.method.state())) if parts.method.differs_by_process else []
     if not distributed.is_main():
         return
@@ -82,7 +82,7 @@ def load_state(folder: Path, parts: Parts, expected: str) -> dict[str, Any] | No
     parts.method.load_state(load_file(own if own.exists() else source / _of("method", 0)), resumed=True)
     random = source / _of("random", distributed.rank())
     if random.exists():
-        _restore_random(load_file(random))
+        restore_random(load_file(random))
     return facts
 
 
@@ -95,14 +95,16 @@ def _of(name: str, rank: int) -> str:
     return f"{name}.safetensors" if rank == 0 else f"{name}.{rank}.safetensors"
 
 
-def _random_state() -> dict[str, Tensor]:
+def random_state() -> dict[str, Tensor]:
+    """Return the state of this process's random generators."""
     found = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         found["cuda"] = torch.cuda.get_rng_state()
     return found
 
 
-def _restore_random(state: Mapping[str, Tensor]) -> None:
+def restore_random(state: Mapping[str, Tensor]) -> None:
+    """Set the generators to a state of `random_state`."""
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"])

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.train import distributed
+from pipeline.train import whole_batch
 from pipeline.train.affinity import pamr
 from pipeline.train.precision import widened
 
@@ -188,7 +188,7 @@ def image_weights(localizer: Tensor, labels: Tensor, n_new: int, alpha: float = 
 def segmentation_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Return l_SEG: BCE summed over channels, mean over pixels, weighted mean over images (4.10).
 
-    The images are those of all processes.
+    The mean is over the images of the whole batch, of which those at hand may be one part.
     """
     values = F.binary_cross_entropy_with_logits(widened(logits), targets, reduction="none").sum(dim=1).mean(dim=(1, 2))
-    return (weights * values).sum() * distributed.size() / (distributed.total(weights.sum()) + 1e-5)
+    return (weights * values).sum() * whole_batch.parts() / (whole_batch.total(weights.sum()) + 1e-5)

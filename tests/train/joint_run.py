@@ -1,7 +1,8 @@
 """Trains the steps of a job file, alone or under torchrun, and says what every process saw.
 
 `python -m tests.train.joint_run JOBS RESULTS`; a job is a dict of config, recipe or method, protocol, list, previous,
-out, and optionally `sigterm`, [process, iteration] at which that process gets the signal and the step is run again.
+out, and optionally `norms` over the configuration's, and `sigterm`, [process, iteration] at which that process gets
+the signal and the step is run again.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ from pipeline.train.models.registry import Parts, register
 from pipeline.train.models.shared_norm import SharedBatchNorm, check_shared, share_statistics
 from pipeline.train.models.small_cnn import SmallBody, SmallHead
 from pipeline.train.preemption import PreemptedError
+from tests.train.bench import move_from_teacher
 
 
 class _Dropped(SmallBody):
@@ -43,14 +45,20 @@ def _small_cnn_dropout() -> Parts:
 def step_of(job: dict[str, Any], out: Path) -> engine.Step:
     config, protocol, listed = parse_config(job["config"]), Path(job["protocol"]), Path(job["list"])
     if "recipe" in job:
-        return assemble_base(config, job["recipe"], 0, protocol, listed, out)
-    before = Path(job["previous"])
-    previous = Previous(before / "model.safetensors", before / "method_state.safetensors")
-    return assemble_step(config, job["method"], 0, protocol, listed, previous, out)
+        step = assemble_base(config, job["recipe"], 0, protocol, listed, out)
+    else:
+        before = Path(job["previous"])
+        previous = Previous(before / "model.safetensors", before / "method_state.safetensors")
+        step = assemble_step(config, job["method"], 0, protocol, listed, previous, out)
+    # Here, so that norms of a step 0 from random weights may be frozen, which a user is refused.
+    if "norms" in job:
+        step.train = step.train.model_copy(update={"norms": job["norms"]})
+        move_from_teacher(step.model)
+    return step
 
 
 def run(job: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Train a step, twice if it is interrupted; return its losses, weights, thresholds and files."""
+    """Train a step, twice if it is interrupted; return its losses, weights, statistics, thresholds and files."""
     losses: list[dict[str, float]] = []
     real, waiting = engine._iterate, list(job.get("sigterm", ()))
 
@@ -74,8 +82,23 @@ def run(job: dict[str, Any], out: Path) -> dict[str, Any]:
     for name, tensor in sorted({**step.model.state_dict(), **step.method.state()}.items()):
         digest.update(name.encode() + tensor.numpy().tobytes())
     thresholds = step.method.state().get("thresholds", torch.zeros(0)).tolist()
-    files = sorted(path.name for path in out.iterdir())
-    return {"losses": losses, "digest": digest.hexdigest(), "thresholds": thresholds, "files": files, "said": said}
+    return {
+        "losses": losses,
+        "digest": digest.hexdigest(),
+        "statistics": statistics(step),
+        "thresholds": thresholds,
+        "files": sorted(path.name for path in out.iterdir()),
+        "said": said,
+    }
+
+
+def statistics(step: engine.Step) -> dict[str, list[float]]:
+    """Return mean and length of every statistic of the norms and of the method: running means, importances."""
+    buffers = {name: value for name, value in step.model.named_buffers() if not name.endswith("num_batches_tracked")}
+    # Scores divide path integrals by squared movements, 0 for a weight that has not moved.
+    known = {name: value for name, value in step.method.state().items() if "/score/" not in name}
+    found = {name: value.double() for name, value in {**buffers, **known}.items()}
+    return {name: [float(value.nanmean()), float(value.norm())] for name, value in found.items()}
 
 
 def norms() -> dict[str, Any]:

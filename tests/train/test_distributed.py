@@ -1,4 +1,4 @@
-"""Training in two processes on gloo: equal to one process, exact after kill -9 and SIGTERM, written by one alone."""
+"""Two processes on gloo, and micro-batches: equal to one process, exact after kill -9 and SIGTERM."""
 
 import json
 import math
@@ -21,6 +21,7 @@ from pipeline.pseudolabel import write_train_list
 from pipeline.train import engine
 from pipeline.train.methods import get, names
 from pipeline.train.preemption import PreemptedError
+from pipeline.train.recipes import recipe_names
 from pipeline.train.sampler import InterleaveSampler, share
 from pipeline.workflow import Workflow
 from tests.conftest import ROOT
@@ -73,11 +74,22 @@ def base_job(bench: Bench, folder: Path, backbone: str = "small_cnn_dropout", **
     return {"config": config.model_dump(), "recipe": "ce_importance", **files, **more}
 
 
-def test_sigterm_saves_and_the_rest_is_exact(bench: Bench, tmp_path: Path, one_thread: Any) -> None:
-    """In the middle of an epoch and with dropout: the loader's draw at its start must not be repeated."""
+def accumulated(job: dict[str, Any]) -> dict[str, Any]:
+    """Return the job with its batches in two micro-batches."""
+    return {**job, "config": {**job["config"], "train": {**job["config"]["train"], "accumulate": 2}}}
+
+
+@pytest.mark.parametrize("recipe", ["ce_importance", "ssul"])
+def test_sigterm_saves_and_the_rest_is_exact(recipe: str, bench: Bench, tmp_path: Path, one_thread: Any) -> None:
+    """In the middle of an epoch and with dropout: the loader's draw at its start must not be repeated.
+
+    The loss of `ssul` counts pixels, so that its micro-batches pass twice.
+    """
     (tmp_path / "cut").mkdir()
-    whole = run(base_job(bench, tmp_path / "whole"), tmp_path / "whole")
-    cut = run(base_job(bench, tmp_path / "whole", sigterm=[0, 4]), tmp_path / "cut")
+    job = base_job(bench, tmp_path / "whole", recipe=recipe)
+    job = accumulated(job) if recipe == "ssul" else job
+    whole = run(job, tmp_path / "whole")
+    cut = run({**job, "sigterm": [0, 4]}, tmp_path / "cut")
     assert cut["said"].endswith("SIGTERM, state saved after 5 iterations")
     assert cut["losses"] == whole["losses"] and cut["digest"] == whole["digest"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and ".resume" not in cut["files"]
@@ -114,40 +126,64 @@ def test_a_state_half_written_is_not_used(bench: Bench, tmp_path: Path, monkeypa
     assert [path.name for path in (tmp_path / ".resume").iterdir()] == ["2"]
 
 
-# Two processes inside one torchrun: every method, norms, SIGTERM to one process.
+# Two processes inside one torchrun: every method and recipe, norms, SIGTERM to one process.
+
+STEPS = [*names(), *(f"base_{recipe}" for recipe in recipe_names())]
 
 
 def method_job(bench: Bench, method: str, folder: Path) -> dict[str, Any]:
     base = bench.base(get(method).recipe, "small_cnn")
     folder.mkdir(parents=True)
-    phase = {"batch_size": 4, "iterations": ITERATIONS, "epochs": 5}
-    config = bench.config("small_cnn", method, phase=phase, checkpoint_every=100, **FLOAT)
     listed = bench.list_for(method, 1, base, folder)
     files = {"protocol": str(bench.protocols[1]), "list": str(listed), "previous": str(base), "out": str(folder)}
-    return {"config": config.model_dump(), "method": method, **files}
+    return {"config": small_config(bench, method), "method": method, **files}
+
+
+def recipe_job(bench: Bench, recipe: str, folder: Path) -> dict[str, Any]:
+    return {**base_job(bench, folder, "small_cnn"), "config": small_config(bench), "recipe": recipe}
+
+
+def small_config(bench: Bench, method: str = "") -> dict[str, Any]:
+    phase = {"batch_size": 4, "iterations": ITERATIONS, "epochs": 5, "lr": 0.001}
+    config = bench.config("small_cnn", method, phase=phase, checkpoint_every=100, **FLOAT).model_dump()
+    return {**config, "datasets": {**config["datasets"], "train_size": 48}}
 
 
 Results = dict[str, list[dict[str, Any]]]
+"""By number of processes, what each of them saw of every job."""
+
+
+def all_jobs(bench: Bench, folder: Path) -> dict[int, dict[str, dict[str, Any]]]:
+    """Return the jobs of one process and of two: every step as it is, with frozen norms, and those in micro-batches."""
+    steps = {name: method_job(bench, name, folder / name) for name in names()}
+    steps |= {f"base_{recipe}": recipe_job(bench, recipe, folder / f"base_{recipe}") for recipe in recipe_names()}
+    frozen = {f"{name} frozen": in_folder({**job, "norms": "frozen"}, "frozen") for name, job in steps.items()}
+    parted = {
+        f"{name} accumulated": in_folder(accumulated({**job, "norms": "frozen"}), "accumulated")
+        for name, job in steps.items()
+    }
+    rest = {"whole": base_job(bench, folder / "whole"), "cut": base_job(bench, folder / "cut", sigterm=[1, 4])}
+    return {1: {**steps, **frozen, **parted, "whole": rest["whole"]}, 2: {**steps, **parted, **rest}}
+
+
+def in_folder(job: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**job, "out": f"{job['out']}/{name}"}
 
 
 @pytest.fixture(scope="module")
 def joint(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Results]:
-    """All jobs, and what one process and two processes saw of each."""
+    """The jobs of two processes, and what one process and two processes saw of theirs."""
     folder = tmp_path_factory.mktemp("joint")
-    jobs = {method: method_job(bench, method, folder / method) for method in names()}
-    for recipe in ("bce", "ssul"):
-        jobs[recipe] = {**base_job(bench, folder / recipe, "small_cnn"), "recipe": recipe}
-    jobs["whole"] = base_job(bench, folder / "whole")
-    jobs["cut"] = base_job(bench, folder / "cut", sigterm=[1, 4])
-    (folder / "jobs.json").write_text(json.dumps(jobs))
+    jobs = all_jobs(bench, folder)
     found: Results = {}
     for size, launcher in ((1, [sys.executable]), (2, TORCHRUN)):
-        results = folder / f"results{size}"
+        listed, results = folder / f"jobs{size}.json", folder / f"results{size}"
         results.mkdir()
-        command = [*launcher, "-m", "tests.train.joint_run", str(folder / "jobs.json"), str(results)]
-        subprocess.run(command, cwd=ROOT, check=True, env=environment(), timeout=600)
+        listed.write_text(json.dumps(jobs[size]))
+        command = [*launcher, "-m", "tests.train.joint_run", str(listed), str(results)]
+        subprocess.run(command, cwd=ROOT, check=True, env=environment(), timeout=1200)
         found[str(size)] = [json.loads((results / f"{rank}.json").read_text()) for rank in range(size)]
-    return jobs, found
+    return jobs[2], found
 
 
 def environment() -> dict[str, str]:
@@ -155,16 +191,34 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*names(), "bce", "ssul"])
+@pytest.mark.parametrize("name", STEPS)
 def test_two_processes_see_the_losses_of_one(name: str, joint: Any) -> None:
     """At half the batch each: same losses to 1e-5 for 20 iterations, whatever a loss divides by."""
     _, found = joint
     (one,), two = found["1"], found["2"]
-    expected, got = one[name]["losses"], two[0][name]["losses"]
-    assert len(expected) == len(got) >= 9 and two[1][name]["losses"] == got
-    for a, b in zip(expected, got, strict=True):
+    assert_equal(one[name], two[0][name])
+    assert two[0][name]["losses"] == two[1][name]["losses"] and two[0][name]["digest"] == two[1][name]["digest"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STEPS)
+def test_micro_batches_see_the_losses_of_the_batch(name: str, joint: Any) -> None:
+    """With frozen norms: in one process half the batch at a time, in two processes a quarter."""
+    _, found = joint
+    (one,), two = found["1"], found["2"]
+    assert_equal(one[f"{name} frozen"], one[f"{name} accumulated"])
+    assert_equal(one[f"{name} frozen"], two[0][f"{name} accumulated"])
+    assert two[0][f"{name} accumulated"]["digest"] == two[1][f"{name} accumulated"]["digest"]
+
+
+def assert_equal(expected: dict[str, Any], got: dict[str, Any]) -> None:
+    """Losses of every iteration, and at the end the statistics of norms and method."""
+    assert len(expected["losses"]) == len(got["losses"]) == ITERATIONS
+    for a, b in zip(expected["losses"], got["losses"], strict=True):
         assert b == pytest.approx(a, rel=1e-5, abs=1e-5)
-    assert two[0][name]["digest"] == two[1][name]["digest"]
+    assert expected["statistics"].keys() == got["statistics"].keys()
+    for name, values in expected["statistics"].items():
+        assert got["statistics"][name] == pytest.approx(values, rel=1e-4, abs=1e-5, nan_ok=True), name
 
 
 @pytest.mark.slow
@@ -210,9 +264,9 @@ def test_norms_share_statistics_or_are_refused(joint: Any) -> None:
 # The command, with its processes killed.
 
 
-def command(bench: Bench, listed: Path, out: Path, **changes: Any) -> list[str]:
+def command(bench: Bench, listed: Path, out: Path, accumulate: int = 1, **changes: Any) -> list[str]:
     phase = {"batch_size": 4, "iterations": 24, **changes}
-    config = bench.config("small_cnn", phase=phase, checkpoint_every=3).model_dump(mode="json")
+    config = bench.config("small_cnn", phase=phase, checkpoint_every=3, accumulate=accumulate).model_dump(mode="json")
     settings = json.dumps({key: config[key] for key in ("train", "datasets")})
     files = ["--protocol", str(bench.protocols[0]), "--train-list", str(listed), "--out", str(out)]
     return ["--processes", "2", "base", "--recipe", "ce", "--seed", "0", *files, "--settings", settings]
@@ -256,11 +310,11 @@ def wait_for(job: Job, folder: Path, pattern: str) -> None:
 def test_killed_and_preempted_jobs_end_as_if_nothing_had_happened(bench: Bench, tmp_path: Path, start: Any) -> None:
     listed, states = tmp_path / "list.parquet", ".resume/[0-9]*/facts.json"
     write_train_list(bench.protocols[0], listed)
-    assert start(command(bench, listed, tmp_path / "whole"), tmp_path / "whole.log").wait(timeout=400) == 0
+    assert start(command(bench, listed, tmp_path / "whole", 2), tmp_path / "whole.log").wait(timeout=400) == 0
     whole = load_file(tmp_path / "whole" / "model.safetensors")
     for name, code, word in (("killed", 137, "process 1 of 2 was ended by SIGKILL"), ("preempted", 75, "SIGTERM")):
         out, log = tmp_path / name, tmp_path / f"{name}.log"
-        job = start(command(bench, listed, out), log)
+        job = start(command(bench, listed, out, 2), log)
         wait_for(job, out, "config.yaml")
         second = member(job, 1)
         wait_for(job, out, states)
@@ -268,7 +322,7 @@ def test_killed_and_preempted_jobs_end_as_if_nothing_had_happened(bench: Bench, 
         assert job.wait(timeout=400) == code, log.read_text()
         assert word in log.read_text() and not (out / "model.safetensors").exists()
         assert list(out.glob(states))
-        assert start(command(bench, listed, out), log).wait(timeout=400) == 0, log.read_text()
+        assert start(command(bench, listed, out, 2), log).wait(timeout=400) == 0, log.read_text()
         assert "continuing at iteration" in log.read_text()
         got = load_file(out / "model.safetensors")
         assert whole.keys() == got.keys() and all(torch.equal(whole[key], got[key]) for key in whole)
@@ -292,3 +346,14 @@ def test_processes_are_no_reason_to_train_again() -> None:
     alone, several = Workflow(raw), Workflow({**raw, "train": {"threads": 3, "processes": 4}})
     assert (alone.base_settings(), alone.run_settings("ft")) == (several.base_settings(), several.run_settings("ft"))
     assert (alone.training_threads(), several.training_threads()) == (3, 12)
+
+
+def test_micro_batches_and_norms_are_one_and_their_defaults_are_not() -> None:
+    """At their defaults results stay valid that were trained before the keys existed."""
+    raw = {"experiment": {"runs": [{"method": "ft"}]}}
+    plain = Workflow(raw)
+    assert not {"accumulate", "norms"} & json.loads(plain.run_settings("ft"))["train"].keys()
+    for key, value in (("accumulate", 2), ("norms", "frozen")):
+        other = Workflow({**raw, "train": {key: value}})
+        assert json.loads(other.run_settings("ft"))["train"][key] == value
+        assert other.run_settings("ft") != plain.run_settings("ft") and other.base_settings() != plain.base_settings()

@@ -61,6 +61,17 @@ class Batch:
     roles: tuple[str, ...]
     saliency: Tensor | None = None
 
+    def split(self, parts: int) -> list[Batch]:
+        """Return the batch cut into so many batches of consecutive images, which must divide it."""
+        size, rest = divmod(len(self.images), parts)
+        assert rest == 0, f"{len(self.images)} images in {parts} parts"
+        return [self._cut(slice(start, start + size)) for start in range(0, len(self.images), size)]
+
+    def _cut(self, part: slice) -> Batch:
+        saliency = None if self.saliency is None else self.saliency[part]
+        tensors = (self.images[part], self.masks[part], self.labels[part])
+        return Batch(*tensors, self.image_ids[part], self.roles[part], saliency)
+
     def remembered(self) -> Tensor:
         """Return (B, 1, 1), true for exemplars of the memory: their masks show old classes too."""
         flags = [role == "memory" for role in self.roles]

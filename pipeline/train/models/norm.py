@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 SLOPE = 0.01
 
@@ -27,3 +28,17 @@ def apply_norm(model: nn.Module, kind: str) -> nn.Module:
         convert = getattr(child, "convert_sync_batchnorm", nn.SyncBatchNorm.convert_sync_batchnorm)
         setattr(model, name, convert(child))
     return model
+
+
+def keep_statistics(module: nn.Module) -> None:
+    """Let every batch norm inside normalise by its running statistics and leave them, in training mode too.
+
+    Weight and bias still learn. A fresh norm has mean 0 and variance 1, so that it only scales and shifts.
+    """
+    for norm in module.modules():
+        if isinstance(norm, _BatchNorm):
+            norm.register_forward_pre_hook(_as_in_evaluation)
+
+
+def _as_in_evaluation(norm: nn.Module, inputs: object) -> None:
+    norm.eval()  # each time anew: methods put the modules that they own into training mode
