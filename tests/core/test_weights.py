@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.weights import LOCK, WeightsError, check_weights, main, read_lock
+from pipeline.weights import LOCK, WeightsError, check_weights, main, read_lock, recognise_weights
 
 
 def lock(folder: Path, **entry: object) -> Path:
@@ -50,6 +50,17 @@ def test_missing_and_unlisted_files(tmp_path: Path) -> None:
         read_lock(lock(tmp_path, sha265="0"))
     with pytest.raises(WeightsError, match="lacks `licence`"):
         read_lock(lock(tmp_path, licence=""))
+
+
+def test_what_training_starts_from(tmp_path: Path) -> None:
+    for name in ("w.pth", "v.pth"):
+        (tmp_path / name).write_bytes(name.encode())
+    digests = [hashlib.sha256(name.encode()).hexdigest() for name in ("w.pth", "v.pth")]
+    path = lock(tmp_path, sha256=digests[0])
+    assert recognise_weights(tmp_path / "w.pth", path) == (digests[0], "as stated (sha256)")
+    assert recognise_weights(tmp_path / "v.pth", path) == (digests[1], "not in weights.lock")
+    with pytest.raises(WeightsError, match=r"SHA-256 \w+, expected 000.*or rename the file"):
+        recognise_weights(tmp_path / "w.pth", lock(tmp_path, sha256="0" * 64))
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
