@@ -16,6 +16,7 @@ from pipeline.eval.report.filters import filter_section
 from pipeline.eval.report.pictures import overlay_rows, web_gallery
 from pipeline.eval.report.results import Results, costs, forgetting_rows, label, story
 from pipeline.eval.summary import summary_rows
+from pipeline.plans import learns_from_web
 
 MIN_RANKED = 5
 """Fewer methods than this are not ranked against the published column."""
@@ -37,7 +38,7 @@ def write_report(config: Config, steps: int, out: Path) -> None:
         "forgetting": forgetting_rows(results),
         "costs": costs(results),
         "web": web,
-        "gallery": web_gallery(config, steps) if web else [],
+        "gallery": web_gallery(config, steps) if learns_from_web(config) else [],
         "overlays": overlay_rows(results),
         "comparison": _comparison(results),
         "companion": _companion(config),
