@@ -11,6 +11,7 @@ from pipeline.artifacts import write_text
 from pipeline.config import Config, load_config
 from pipeline.datasets.tasks import classes_per_step
 from pipeline.eval.comparison import Comparison, comparison
+from pipeline.eval.conventions import conventions
 from pipeline.eval.report.figures import bars, heat_map, loss_curves, step_lines
 from pipeline.eval.report.filters import filter_section
 from pipeline.eval.report.pictures import overlay_rows, web_gallery
@@ -42,6 +43,7 @@ def write_report(config: Config, steps: int, out: Path) -> None:
         "overlays": overlay_rows(results),
         "comparison": _comparison(results),
         "companion": _companion(config),
+        "conventions": conventions(config),
     }
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     write_text(out, environment.from_string(TEMPLATE.read_text()).render(context))
