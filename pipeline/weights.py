@@ -36,17 +36,6 @@ class Weights:
     sha256_prefix: str = ""
     md5: str = ""
 
-    @property
-    def advice(self) -> str:
-        """What to do about a file of this name with another content."""
-        return f"download it from {self.page}, or rename the file if it is meant to be another"
-
-    @property
-    def verdict(self) -> str:
-        """What a file that passed was compared with."""
-        stated = [name for name in ("megabytes", "sha256", "sha256_prefix", "md5") if getattr(self, name)]
-        return f"as stated ({', '.join(stated)})" if stated else "nothing is stated about this file's content"
-
 
 def read_lock(path: Path = LOCK) -> dict[str, Weights]:
     """Return the manifest by file name. Raises WeightsError for an unknown key or one that lacks page or licence."""
@@ -65,21 +54,6 @@ def read_lock(path: Path = LOCK) -> dict[str, Weights]:
     return found
 
 
-def recognise_weights(path: Path, lock: Path = LOCK) -> tuple[str, str]:
-    """Return (SHA-256, what the manifest says about it) of the file that a training starts from.
-
-    A file that the manifest does not list is allowed: its SHA-256 is what there is to record. Raises WeightsError if
-    the file is missing, or has a listed name and is not that file.
-    """
-    entry = read_lock(lock).get(path.name)
-    if entry is not None:
-        digest = check_weights(path, lock)
-        return digest, entry.verdict
-    if not path.is_file():
-        raise WeightsError(f"weights {path} do not exist; give their path, or download one of {lock}")
-    return file_sha256(path), f"not in {lock.name}"
-
-
 def check_weights(path: Path, lock: Path = LOCK) -> str:
     """Return the SHA-256 of a weights file after comparing it with all that the manifest knows.
 
@@ -93,11 +67,11 @@ def check_weights(path: Path, lock: Path = LOCK) -> str:
         raise WeightsError(f"{path} does not exist; download it from {entry.page} ({entry.licence})")
     size = path.stat().st_size / _MIB
     if entry.megabytes and abs(size - entry.megabytes) > 0.01:
-        raise WeightsError(f"{path} has {size:.3f} MiB, expected {entry.megabytes}; {entry.advice}")
+        raise WeightsError(f"{path} has {size:.3f} MiB, expected {entry.megabytes}; download it from {entry.page}")
     found = file_sha256(path)
     expected = entry.sha256 or entry.sha256_prefix
     if not found.startswith(expected):
-        raise WeightsError(f"{path} has SHA-256 {found}, expected {expected}; {entry.advice}")
+        raise WeightsError(f"{path} has SHA-256 {found}, expected {expected}; download it from {entry.page}")
     if entry.md5:
         _check_md5(path, entry)
     return found
@@ -107,7 +81,31 @@ def _check_md5(path: Path, entry: Weights) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != entry.md5:
-        raise WeightsError(f"{path} has MD5 {found}, expected {entry.md5}; {entry.advice}")
+        raise WeightsError(f"{path} has MD5 {found}, expected {entry.md5}; download it from {entry.page}")
+
+
+def recognise_weights(path: Path, lock: Path = LOCK) -> tuple[str, str]:
+    """Return (SHA-256, what the manifest says about it) of the file that a training starts from.
+
+    A file that the manifest does not list is allowed: its SHA-256 is what there is to record. Raises WeightsError if
+    the file is missing, or has a listed name and is not that file.
+    """
+    entry = read_lock(lock).get(path.name)
+    if entry is None:
+        if not path.is_file():
+            raise WeightsError(f"weights {path} do not exist; give their path, or download one of {lock}")
+        return file_sha256(path), f"not in {lock.name}"
+    try:
+        return check_weights(path, lock), _verdict(entry)
+    except WeightsError as error:
+        if path.is_file():
+            raise WeightsError(f"{error}, or rename the file if it is meant to be another") from None
+        raise
+
+
+def _verdict(entry: Weights) -> str:
+    stated = [name for name in ("megabytes", "sha256", "sha256_prefix", "md5") if getattr(entry, name)]
+    return f"as stated ({', '.join(stated)})" if stated else "nothing is stated about this file's content"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -130,7 +128,7 @@ def _list(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     for path in arguments.file:
         digest = check_weights(path)
-        print(f"{path}: {read_lock()[path.name].verdict}; SHA-256 {digest}")
+        print(f"{path}: {_verdict(read_lock()[path.name])}; SHA-256 {digest}")
 
 
 if __name__ == "__main__":
