@@ -31,7 +31,7 @@ def style_miou(model: Path, scenes: int) -> dict[str, float]:
         drawn = [
             draw_scene(np.random.default_rng((_TAG, i)), [i % (classes - 1) + 1], style=style) for i in range(scenes)
         ]
-        images = torch.from_numpy(np.stack([normalise(eval_geometry(s.image, SIDE)) for s in drawn]))
+        images = torch.stack([normalise(eval_geometry(s.image, SIDE)) for s in drawn])
         masks = np.stack([np.asarray(eval_geometry(Image.fromarray(s.mask), SIDE, nearest=True)) for s in drawn])
         with torch.inference_mode():
             predicted = upsample(network(images).logits, (SIDE, SIDE)).argmax(dim=1).numpy()

@@ -121,6 +121,30 @@ def _check_md5(path: Path, entry: Weights) -> None:
         raise WeightsError(f"{path} has MD5 {found}, expected {entry.md5}; {entry.remedy}")
 
 
+def recognise_weights(path: Path, lock: Path = LOCK) -> tuple[str, str]:
+    """Return (SHA-256, what the manifest says about it) of the file that a training starts from.
+
+    A file that the manifest does not list is allowed: its SHA-256 is what there is to record. Raises WeightsError if
+    the file is missing, or has a listed name and is not that file.
+    """
+    entry = read_lock(lock).get(path.name)
+    if entry is None:
+        if not path.is_file():
+            raise WeightsError(f"weights {path} do not exist; give their path, or download one of {lock}")
+        return file_sha256(path), f"not in {lock.name}"
+    try:
+        return check_weights(path, lock), _verdict(entry)
+    except WeightsError as error:
+        if path.is_file():
+            raise WeightsError(f"{error}, or rename the file if it is meant to be another") from None
+        raise
+
+
+def _verdict(entry: Weights) -> str:
+    stated = [name for name in ("megabytes", "sha256", "sha256_prefix", "md5") if getattr(entry, name)]
+    return f"as stated ({', '.join(stated)})" if stated else "nothing is stated about this file's content"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.weights", description=__doc__)
@@ -142,10 +166,7 @@ def _list(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     for path in arguments.file:
         digest = check_weights(path)
-        entry = read_lock()[path.name]
-        stated = [name for name in ("megabytes", "sha256", "sha256_prefix", "md5") if getattr(entry, name)]
-        verdict = f"as stated ({', '.join(stated)})" if stated else "nothing is stated about this file's content"
-        print(f"{path}: {verdict}; SHA-256 {digest}")
+        print(f"{path}: {_verdict(read_lock()[path.name])}; SHA-256 {digest}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.artifacts import Layout
 from pipeline.config import Config, ConfigError, Run, parse_config, read_yaml, settings_json
 from pipeline.datasets.tasks import canonical_task, classes_per_step
+from pipeline.plans import learns_from_web, plans, replays
 from pipeline.train.methods import Heads, get, settings_of
 from pipeline.train.recipes import base_recipes, get_recipe
 
@@ -243,30 +244,20 @@ class Workflow:
 
     def _own_report_inputs(self) -> list[str]:
         evals = [f"{folder}/{name}" for folder in self.folders() for name in ("eval.json", "log.csv", "cost.json")]
-        if not self.manifests():
-            return evals
         # Similarities and rules are compared where the report knows the truth.
         compared = ["noun_comparison"] if self.mini_web else []
-        tables = [self.paths.fourier("metrics.json"), *self.manifests()]
-        for step in range(1, self.last_step + 1):
-            names = ["noun_filter", "fourier", "new_classes", *compared]
-            if self.replay:
-                names += ["noun_filter_replay", "replay", *(f"{name}_replay" for name in compared)]
-            tables += [self.paths.selection(step, name) for name in names]
-        return evals + tables
-
-    @property
-    def replay(self) -> bool:
-        """Whether any run replays web images."""
-        return any(run.replay for run in self.runs.values())
+        names: list[str] = []
+        if learns_from_web(self.config):
+            names += ["noun_filter", "fourier", "new_classes", *compared]
+            evals.append(self.paths.fourier("metrics.json"))
+        if replays(self.config):
+            names += ["noun_filter_replay", "replay", *(f"{name}_replay" for name in compared)]
+        tables = [self.paths.selection(step, name) for step in range(1, self.last_step + 1) for name in names]
+        return evals + self.manifests() + tables
 
     def manifests(self) -> list[str]:
         """Return the manifests of the experiment's plans, empty if nothing comes from the web."""
-        if not (self.replay or any(run.new_images == "web" for run in self.runs.values())):
-            return []
-        steps = range(1, self.last_step + 1)
-        plans = ["base", *(f"step{step}" for step in steps), *(f"replay{step}" for step in steps if self.replay)]
-        return [self.paths.manifest(plan) for plan in plans]
+        return [self.paths.manifest(plan) for plan in plans(self.config, self.last_step)]
 
     def cards(self) -> list[str]:
         """Return the card of the web pool, if there is one."""

@@ -81,11 +81,11 @@ class TrainListDataset(Dataset[dict[str, Any]]):
         )
         if row["mask"]:
             margin = 0 if self.settings.train_crop == "ssul" else IGNORE
-            values = np.asarray(geometry.labels(Image.fromarray(_mask(row["mask"])), margin))
+            values = geometry.labels(Image.fromarray(_mask(row["mask"])), margin).numpy()
         else:
             values = np.full((size, size), IGNORE, np.uint8)
         item = {
-            "image": torch.from_numpy(normalise(geometry.picture(image))),
+            "image": normalise(geometry.picture(image)),
             "mask": torch.from_numpy(self._channels(row["role"], values).astype(np.int64)),
             "labels": torch.from_numpy(self._labels(row, values)),
             "image_id": row["image_id"],
@@ -102,7 +102,7 @@ class TrainListDataset(Dataset[dict[str, Any]]):
                 f"saliency map {path} is {salient.shape[1]}x{salient.shape[0]}, its image {size[0]}x{size[1]}; "
                 "delete it and run the rule `detect_saliency` again"
             )
-        return torch.from_numpy(np.array(geometry.labels(Image.fromarray(salient), 0), bool))
+        return geometry.labels(Image.fromarray(salient.astype(np.uint8)), 0).bool()
 
     def _channels(self, role: str, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if role == "dataset":
@@ -141,7 +141,7 @@ class EvalDataset:
         image = eval_geometry(open_image(row["image"]), self.size)
         mask = eval_geometry(Image.fromarray(open_mask(row["mask"], self._n_classes)), self.size, nearest=True)
         return {
-            "image": torch.from_numpy(normalise(image)),
+            "image": normalise(image),
             "mask": self._table[np.asarray(mask)],
             "image_id": row["id"],
         }

@@ -1,21 +1,34 @@
-"""Joint transforms of image and mask (web_wilss.md 7.4, 7.5; ciss_methods.md 2.2)."""
+"""Joint transforms of image and mask (web_wilss.md 7.4, 7.5; ciss_methods.md 2.2), by torchvision's v2 functions.
+
+What is resized may be a Pillow picture or a uint8 tensor (..., H, W); all that follows works on tensors. Data sets
+pass pictures: the published transforms resample by Pillow's kernels, and torchvision's for tensors differ from them by
+up to two grey levels and, where the nearest pixel is a tie, by a label.
+"""
 
 from __future__ import annotations
 
 import math
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as v2
 
-MEAN = np.array((0.485, 0.456, 0.406), np.float32)
-STD = np.array((0.229, 0.224, 0.225), np.float32)
+from pipeline.datasets.imagenet import MEAN, STD
+
+Picture: TypeAlias = Image.Image | Tensor
+AnyPicture = TypeVar("AnyPicture", Image.Image, Tensor)
+
 RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 ZOOM = (0.5, 2.0)
+SMOOTH = InterpolationMode.BILINEAR
+# For tensors plain NEAREST takes the pixel half a step to the upper left, as no image was ever resized.
+NEAREST = InterpolationMode.NEAREST_EXACT
 
 
 def crop_box(
@@ -47,26 +60,26 @@ class TrainGeometry:
     """One draw of the random resized crop and flip, to be applied to an image and to all that lies on its pixels."""
 
     box: tuple[int, int, int, int]
+    """Top, left, height, width."""
     size: int
     flip: bool
 
     @classmethod
     def draw(cls, width: int, height: int, size: int, rng: random.Random, area: tuple[float, float]) -> TrainGeometry:
         """Return a crop of a `width` x `height` picture to `size` and a flip with probability one half."""
-        top, left, h, w = crop_box(width, height, rng, area)
-        return cls((left, top, left + w, top + h), size, rng.random() < 0.5)
+        return cls(crop_box(width, height, rng, area), size, rng.random() < 0.5)
 
-    def picture(self, image: Image.Image) -> Image.Image:
-        """Return the crop of a picture, resized bilinearly."""
-        return self._apply(image, Image.Resampling.BILINEAR)
+    def picture(self, image: Picture) -> Tensor:
+        """Return the crop of a picture, resized bilinearly: uint8 (3, S, S)."""
+        return self._apply(image, SMOOTH)
 
-    def labels(self, mask: Image.Image, margin: int = 255) -> Image.Image:
-        """Return the crop of a mask, each pixel the nearest one; this crop has no margin."""
-        return self._apply(mask, Image.Resampling.NEAREST)
+    def labels(self, mask: Picture, margin: int = 255) -> Tensor:
+        """Return the crop of a one-channel mask, each pixel the nearest one: uint8 (S, S); there is no margin."""
+        return self._apply(mask, NEAREST)[0]
 
-    def _apply(self, image: Image.Image, resampling: Image.Resampling) -> Image.Image:
-        image = image.crop(self.box).resize((self.size, self.size), resampling)
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else image
+    def _apply(self, image: Picture, kernel: InterpolationMode) -> Tensor:
+        crop = pixels(v2.resized_crop(image, *self.box, [self.size, self.size], interpolation=kernel))
+        return v2.horizontal_flip(crop) if self.flip else crop
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ class ScaleGeometry:
     """One draw of zoom, crop and flip, as SSUL trains: unlike TrainGeometry it also zooms out (ciss_methods.md 2.2)."""
 
     scaled: tuple[int, int]
+    """Width, height."""
     left: int
     top: int
     size: int
@@ -87,34 +101,45 @@ class ScaleGeometry:
         left, top = (rng.randint(min(0, side - size), max(0, side - size)) for side in (w, h))
         return cls((w, h), left, top, size, rng.random() < 0.5)
 
-    def picture(self, image: Image.Image) -> Image.Image:
-        """Return the square of a picture, resized bilinearly; margins are black."""
-        return self._apply(image, Image.Resampling.BILINEAR, 0)
+    def picture(self, image: Picture) -> Tensor:
+        """Return the square of a picture, resized bilinearly: uint8 (3, S, S); margins are black."""
+        return self._apply(image, SMOOTH, 0)
 
-    def labels(self, mask: Image.Image, margin: int = 255) -> Image.Image:
-        """Return the square of a mask, each pixel the nearest one; margins hold `margin`."""
-        return self._apply(mask, Image.Resampling.NEAREST, margin)
+    def labels(self, mask: Picture, margin: int = 255) -> Tensor:
+        """Return the square of a one-channel mask, each pixel the nearest one: uint8 (S, S); margins hold `margin`."""
+        return self._apply(mask, NEAREST, margin)[0]
 
-    def _apply(self, image: Image.Image, resampling: Image.Resampling, margin: int) -> Image.Image:
-        square = Image.new(image.mode, (self.size, self.size), margin)
-        square.paste(image.resize(self.scaled, resampling), (-self.left, -self.top))
-        return square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else square
+    def _apply(self, image: Picture, kernel: InterpolationMode, margin: int) -> Tensor:
+        w, h = self.scaled
+        square = pixels(v2.resize(image, [h, w], interpolation=kernel))
+        before = [max(0, -self.left), max(0, -self.top)]
+        after = [max(0, self.left + self.size - w), max(0, self.top + self.size - h)]
+        square = v2.pad(square, before + after, fill=margin)
+        square = v2.crop(square, max(0, self.top), max(0, self.left), self.size, self.size)
+        return v2.horizontal_flip(square) if self.flip else square
 
 
-def eval_geometry(image: Image.Image, size: int | None, nearest: bool = False) -> Image.Image:
-    """Return the picture with its shorter side resized to `size`, then centre-cropped; None leaves it whole."""
+def eval_geometry(image: AnyPicture, size: int | None, nearest: bool = False) -> AnyPicture:
+    """Return the picture with its shorter side resized to `size`, then centre-cropped; None leaves it whole.
+
+    The longer side is cut to whole pixels, as torchvision and so the published evaluations do.
+    """
     if size is None:
         return image
-    width, height = image.size
-    short = min(width, height)
-    new = (round(width * size / short), round(height * size / short))
-    resampling = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
-    image = image.resize(new, resampling)
-    left, top = round((new[0] - size) / 2), round((new[1] - size) / 2)
-    return image.crop((left, top, left + size, top + size))
+    resized = v2.resize(image, [size], interpolation=NEAREST if nearest else SMOOTH)
+    cropped: AnyPicture = v2.center_crop(resized, [size, size])
+    return cropped
 
 
-def normalise(image: Image.Image) -> NDArray[np.float32]:
+def pixels(image: Picture) -> Tensor:
+    """Return the uint8 tensor (C, H, W) of a picture; a tensor is returned as it is."""
+    tensor: Tensor = image if isinstance(image, Tensor) else v2.pil_to_tensor(image)
+    return tensor
+
+
+def normalise(image: Picture) -> Tensor:
     """Return float32 (3, H, W), normalised with the ImageNet mean and deviation."""
-    pixels: NDArray[Any] = np.asarray(image, np.float32) / np.float32(255)
-    return np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1))
+    # Divided, not multiplied by 1/255 as `to_dtype` would: the last bit is the originals'.
+    scaled = pixels(image).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    normalised: Tensor = v2.normalize(scaled, MEAN, STD, inplace=True)
+    return normalised

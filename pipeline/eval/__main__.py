@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from pipeline.cli import add_settings, read_settings, run_cli
@@ -39,9 +40,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
+    from pipeline.eval.conventions import both_means
     from pipeline.eval.evaluation import evaluate
 
-    evaluate(
+    result = evaluate(
         arguments.model,
         arguments.protocol,
         arguments.out,
@@ -50,14 +52,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         previous=arguments.previous,
         recipe=arguments.recipe,
     )
+    print(f"step {result['step']}: mIoU {both_means(result)}\n{result['conventions']}", file=sys.stderr)
 
 
 def _summary(arguments: argparse.Namespace) -> None:
     from pipeline.eval.beside_papers import beside_papers
+    from pipeline.eval.conventions import conventions
     from pipeline.eval.summary import summary_rows, table
 
     config = read_settings(arguments)
-    print("\n".join([table(summary_rows(config, arguments.steps)), *beside_papers(config)]))
+    print("\n".join([table(summary_rows(config, arguments.steps)), conventions(config), *beside_papers(config)]))
 
 
 def _compare(arguments: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from pipeline.artifacts import atomic_dir, atomic_path, read_json, write_json
 from pipeline.config import Config
 from pipeline.confusion import ConfusionMatrix
 from pipeline.datasets.samples import EvalDataset
+from pipeline.eval.conventions import conventions
 from pipeline.eval.step_means import step_means
 from pipeline.progress import Progress
 from pipeline.train.methods import Method, StepInfo, get, settings_of
@@ -122,8 +123,8 @@ def _report(
 ) -> dict[str, Any]:
     order, step = protocol["order"], protocol["step"]
     scores = _scores(matrix, protocol)
-    background_in_mean = config.eval.background_in_mean
-    if not background_in_mean:
+    scores["all_with_background"] = scores["all"]
+    if not config.eval.background_in_mean:
         scores["all"] = scores["all_no_background"]
     if step == 0:
         # At the base step every class is new to the model and none is old; papers print it as "old".
@@ -135,17 +136,10 @@ def _report(
         "iou": iou,
         "forgetting": _forgetting(iou, previous),
         "best_iou": _best(iou, previous),
-        "conventions": f"old and new exclude background; all {'in' if background_in_mean else 'ex'}cludes it; first "
-        "(classes of step 0) includes it; void is ignored; future classes count as background unless the label rule "
-        f"is mib; {_geometry(config)}",
+        "conventions": conventions(config),
         **{key: protocol[key] for key in ("dataset", "task", "setting", "step")},
         "images": len(protocol["val"]),
     }
-
-
-def _geometry(config: Config) -> str:
-    side = config.datasets.eval_side
-    return "whole images" if side is None else f"images are resized to a shorter side of {side} and centre-cropped"
 
 
 def _first_and_last(iou: NDArray[np.float64], n_base: int) -> dict[str, float]:

@@ -61,7 +61,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         name = f"{method} ({variant})" if variant else method
         cells = [spread([row[key] for row in group]) for key in columns]
         lines.append(f"{name:24s} {len(group):5d} " + " ".join(f"{cell:>17s}" for cell in cells))
-    lines.append("old and new leave the background out, all counts it; void pixels are ignored")
     return "\n".join(lines)
 
 

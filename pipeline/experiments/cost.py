@@ -6,6 +6,7 @@ whatever the allocator adds are not counted, so take the memory as a lower bound
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,7 @@ _PROBE = 2
 
 @dataclass(frozen=True)
 class StepCost:
-    """Cost of one step of a run; `images` is None where no reference count is known."""
+    """Cost of one step of a run; `images` are those that an epoch draws, None where no reference count is known."""
 
     step: int
     images: int | None
@@ -62,7 +63,7 @@ def step_costs(config: Config, run: Run) -> list[StepCost]:
         flops, activations = probe(model, data.train_size)
         teacher = bool(step) and cls.needs_teacher
         parameters = sum(p.numel() for p in model.parameters())
-        images = known[step] if known else None
+        images = _drawn(config, run, step, known, sizes[step])
         # Saved activations are half as large in bfloat16; weights and optimiser stay in float32.
         share = 0.5 if train.precision == "bfloat16" else 1.0
         at_once = phase.batch_size / (train.processes * train.accumulate)
@@ -70,6 +71,20 @@ def step_costs(config: Config, run: Run) -> list[StepCost]:
         iterations = None if images is None else phase.iterations or phase.epochs * (images // phase.batch_size)
         costs.append(StepCost(step, images, iterations, parameters, memory, flops * (_PASSES + teacher)))
     return costs
+
+
+def _drawn(config: Config, run: Run, step: int, known: Sequence[int] | None, n_new: int) -> int | None:
+    """Return the images that an epoch draws: at most so many, where they are selected from the web or seen again."""
+    if step and run.new_images == "web":
+        images = config.fourier_filter.selection.budget * n_new
+    elif known is None:
+        return None
+    elif step and get(run.method).sees == "all":
+        images = min(sum(known[: step + 1]), reference.IMAGES[config.datasets.name, "train"])
+    else:
+        images = known[step]
+    # Replay images and exemplars take every second place of a batch (web_wilss.md 5.5).
+    return images * (2 if step and (run.replay or run.memory) else 1)
 
 
 def probe(model: SegmentationModel, size: int) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from pipeline.artifacts import PSEUDOLABELS, REPLAY, atomic_dir, read_table, write_table
 from pipeline.config import PseudoLabel
@@ -37,7 +38,7 @@ def pseudolabel(model: Path, replay: Path, settings: PseudoLabel, out_dir: Path,
     table = []
     with atomic_dir(out_dir) as folder:
         for batch in _batches(rows, settings):
-            images = torch.from_numpy(np.stack([pixels for _, pixels in batch])).to(device)
+            images = torch.stack([pixels for _, pixels in batch]).to(device)
             with torch.inference_mode():
                 probabilities = upsample(network(images).logits, images.shape[-2:]).softmax(dim=1)
             confidence, labels = (t.cpu().numpy() for t in probabilities.max(dim=1))
@@ -49,8 +50,8 @@ def pseudolabel(model: Path, replay: Path, settings: PseudoLabel, out_dir: Path,
     write_table(out, table, PSEUDOLABELS, provenance={"model": str(model), **settings.model_dump()})
 
 
-def _batches(rows: list[Row], settings: PseudoLabel) -> list[list[tuple[Row, NDArray[np.float32]]]]:
-    by_size: dict[tuple[int, ...], list[tuple[Row, NDArray[np.float32]]]] = defaultdict(list)
+def _batches(rows: list[Row], settings: PseudoLabel) -> list[list[tuple[Row, Tensor]]]:
+    by_size: dict[tuple[int, ...], list[tuple[Row, Tensor]]] = defaultdict(list)
     for row in rows:
         pixels = normalise(_capped(open_image(row["image"]), settings.max_side))
         by_size[pixels.shape].append((row, pixels))

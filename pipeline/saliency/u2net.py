@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.datasets.transforms import MEAN, STD
+from pipeline.datasets.imagenet import MEAN, STD
 from pipeline.onnx_session import open_session
 from pipeline.saliency.weights import find_weights
 
@@ -41,7 +41,7 @@ def prepare(image: Image.Image) -> NDArray[np.float32]:
     """Return float32 (3, 320, 320): divided by the brightest value, then ImageNet mean and deviation."""
     pixels = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32)
     pixels = pixels / max(float(pixels.max()), 1.0)
-    return np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1))
+    return np.ascontiguousarray(((pixels - np.array(MEAN, np.float32)) / np.array(STD, np.float32)).transpose(2, 0, 1))
 
 
 def restore(fused: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:

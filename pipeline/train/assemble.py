@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from pipeline import __version__
 from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, file_sha256, read_json, read_table, write_text
-from pipeline.config import Config, Phase
+from pipeline.config import Config, Phase, Train
 from pipeline.train import STAGE_VERSION, distributed, resume
 from pipeline.train.data import BatchSource
 from pipeline.train.engine import Step
@@ -24,6 +24,7 @@ from pipeline.train.keep import StepScore
 from pipeline.train.methods import Heads, Method, StepInfo, get, overridden, settings_of
 from pipeline.train.models import SegmentationModel, build_model, load_model, load_pretrained
 from pipeline.train.recipes import get_recipe
+from pipeline.weights import recognise_weights
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,9 @@ def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, l
     info = _info(protocol, config.train.base, seed, config.train.backbone)
     torch.manual_seed(seed)
     model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), config.train.backbone_options)
-    if config.train.pretrained:
-        load_pretrained(model.body, Path(config.train.pretrained), config.train.pretrained_sha256 or None)
+    inputs = _pretrained(model, config.train) if config.train.pretrained else {}
     method = cls(None, info)
-    return _step(config, config.train.base, method, model, None, protocol, list_path, folder, {})
+    return _step(config, config.train.base, method, model, None, protocol, list_path, folder, inputs)
 
 
 def assemble_step(
@@ -89,6 +89,16 @@ def assemble_step(
     }
     kept = teacher if cls.needs_teacher else None
     return _step(config, config.train.step, method, model, kept, protocol, list_path, folder, inputs)
+
+
+def _pretrained(model: SegmentationModel, train: Train) -> dict[str, Any]:
+    """Load the body's weights; return the file's SHA-256, which is recorded whether weights.lock lists it or not."""
+    path = Path(train.pretrained)
+    digest, verdict = recognise_weights(path)
+    if distributed.is_main():
+        print(f"weights {path}: {verdict}; SHA-256 {digest}", file=sys.stderr, flush=True)
+    load_pretrained(model.body, path, train.pretrained_sha256 or None)
+    return {"pretrained": digest}
 
 
 def _build(backbone: str, heads: Heads, options: Mapping[str, Any]) -> SegmentationModel:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.datasets.imagenet import MEAN, STD
 from pipeline.train import whole_batch
 from pipeline.train.affinity import pamr
 from pipeline.train.precision import widened
@@ -36,8 +37,6 @@ __all__ = [
 Pooling = Literal["ngwp", "att", "mean"]
 FOCAL_OFFSET = 0.01
 FOCAL_POWER = 3.0
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 
 def denormalise(images: Tensor) -> Tensor:

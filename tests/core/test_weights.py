@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.weights import LOCK, WeightsError, check_weights, main, packaged_weights, read_lock
+from pipeline.weights import (
+    LOCK,
+    WeightsError,
+    check_weights,
+    main,
+    packaged_weights,
+    read_lock,
+    recognise_weights,
+)
 
 
 def lock(folder: Path, **entry: object) -> Path:
@@ -84,6 +92,17 @@ def test_packages_are_those_of_the_environment() -> None:
     assert packages == {line.split(";")[0].strip() for line in group}
     pinned = (root / "envs" / "main.lock.txt").read_text()
     assert all(f"\n{package} " in pinned for package in packages)
+
+
+def test_what_training_starts_from(tmp_path: Path) -> None:
+    for name in ("w.pth", "v.pth"):
+        (tmp_path / name).write_bytes(name.encode())
+    digests = [hashlib.sha256(name.encode()).hexdigest() for name in ("w.pth", "v.pth")]
+    path = lock(tmp_path, sha256=digests[0])
+    assert recognise_weights(tmp_path / "w.pth", path) == (digests[0], "as stated (sha256)")
+    assert recognise_weights(tmp_path / "v.pth", path) == (digests[1], "not in weights.lock")
+    with pytest.raises(WeightsError, match=r"SHA-256 \w+, expected 000.*or rename the file"):
+        recognise_weights(tmp_path / "w.pth", lock(tmp_path, sha256="0" * 64))
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,75 @@ from PIL import Image
 
 from pipeline.config import Datasets
 from pipeline.datasets.samples import EvalDataset, TrainListDataset
-from pipeline.datasets.transforms import ScaleGeometry
+from pipeline.datasets.transforms import ScaleGeometry, TrainGeometry, eval_geometry, normalise, pixels
 
 
 def ramp(width: int, height: int) -> Image.Image:
     """A mask whose value tells the column."""
     return Image.fromarray(np.tile(np.arange(1, width + 1, dtype=np.uint8), (height, 1)))
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Soft colours under noise, so that every kernel's rounding shows."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), int)
+    return Image.fromarray((smooth + rng.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.uint8))
+
+
+def by_pillow(geometry: TrainGeometry | ScaleGeometry, image: Image.Image, nearest: bool, margin: int) -> np.ndarray:
+    """What the published transforms do, written with Pillow alone."""
+    kernel = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+    if isinstance(geometry, TrainGeometry):
+        top, left, height, width = geometry.box
+        out = image.crop((left, top, left + width, top + height)).resize((geometry.size, geometry.size), kernel)
+    else:
+        out = Image.new(image.mode, (geometry.size, geometry.size), margin)
+        out.paste(image.resize(geometry.scaled, kernel), (-geometry.left, -geometry.top))
+    return np.asarray(out.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if geometry.flip else out)
+
+
+def drawn(seed: int, width: int, height: int, size: int) -> list[TrainGeometry | ScaleGeometry]:
+    rng = random.Random(seed)
+    zoomed = [ScaleGeometry.draw(width, height, size, rng) for _ in range(6)]
+    return [TrainGeometry.draw(width, height, size, rng, (0.5, 2.0)) for _ in range(6)] + zoomed
+
+
+SHAPES = [(125, 94, 128), (128, 96, 96), (83, 125, 64)]
+
+
+@pytest.mark.parametrize(("width", "height", "size"), SHAPES)
+def test_pictures_are_resampled_as_the_originals_do_to_the_last_bit(width: int, height: int, size: int) -> None:
+    image = photo(width, height)
+    mask = Image.fromarray(np.random.default_rng(1).integers(0, 22, (height, width), dtype=np.uint8))
+    for geometry in drawn(2, width, height, size):
+        picture = geometry.picture(image)
+        assert np.array_equal(picture.permute(1, 2, 0), by_pillow(geometry, image, False, 0))
+        assert np.array_equal(geometry.labels(mask, 255), by_pillow(geometry, mask, True, 255))
+        plain = np.asarray(by_pillow(geometry, image, False, 0), np.float32) / np.float32(255)
+        mean, std = np.float32((0.485, 0.456, 0.406)), np.float32((0.229, 0.224, 0.225))
+        found = normalise(picture)
+        assert found.is_contiguous() and np.array_equal(found.permute(1, 2, 0), (plain - mean) / std)
+
+
+@pytest.mark.parametrize(("width", "height", "size"), SHAPES)
+def test_tensors_differ_from_pictures_by_rounding_alone(width: int, height: int, size: int) -> None:
+    image = photo(width, height)
+    for geometry in drawn(3, width, height, size):
+        ours, theirs = geometry.picture(pixels(image)), geometry.picture(image)
+        assert ours.shape == theirs.shape and int((ours.int() - theirs.int()).abs().max()) <= 2
+        columns = ramp(width, height)
+        ours, theirs = geometry.labels(pixels(columns)), geometry.labels(columns)
+        assert ours.dtype == torch.uint8 and int((ours.int() - theirs.int()).abs().max()) <= 1, "a neighbour at a tie"
+
+
+def test_evaluation_resizes_as_torchvision_does() -> None:
+    # 512 x 500 / 375 is 682.67: the published evaluations keep 682 columns of it.
+    image = photo(500, 375)
+    resized = image.resize((682, 512), Image.Resampling.BILINEAR).crop((85, 0, 597, 512))
+    assert np.array_equal(eval_geometry(image, 512), resized)
+    assert eval_geometry(pixels(image), 512).shape == (3, 512, 512)
+    assert eval_geometry(image, None) is image
 
 
 def test_zoom_is_uniform_and_crops_or_pads() -> None:
@@ -33,13 +96,13 @@ def test_zoom_is_uniform_and_crops_or_pads() -> None:
 @pytest.mark.parametrize("margin", [255, 0])
 def test_margins_hold_the_margin_and_the_picture_is_black_there(margin: int) -> None:
     geometry = ScaleGeometry((20, 10), left=-3, top=-4, size=32, flip=False)
-    labels = np.asarray(geometry.labels(ramp(20, 10), margin))
+    labels = geometry.labels(ramp(20, 10), margin).numpy()
     assert (labels[4:14, 3:23] == np.arange(1, 21)).all()
     outside = np.ones((32, 32), bool)
     outside[4:14, 3:23] = False
     assert (labels[outside] == margin).all()
-    picture = np.asarray(geometry.picture(Image.new("RGB", (20, 10), (9, 9, 9))))
-    assert (picture[outside] == 0).all() and (picture[~outside] == 9).all()
+    picture = geometry.picture(Image.new("RGB", (20, 10), (9, 9, 9))).numpy()
+    assert (picture[:, outside] == 0).all() and (picture[:, ~outside] == 9).all()
 
 
 def test_image_and_mask_move_together() -> None:
@@ -48,8 +111,8 @@ def test_image_and_mask_move_together() -> None:
         geometry = ScaleGeometry.draw(60, 40, 48, rng)
         mask = Image.new("L", (60, 40))
         mask.paste(1, (20, 10, 44, 32))
-        labels = np.asarray(geometry.labels(mask))
-        seen = np.asarray(geometry.picture(mask.point(lambda v: v * 255)))
+        labels = geometry.labels(mask).numpy()
+        seen = geometry.picture(mask.point(lambda v: v * 255))[0].numpy()
         inside = labels != 255
         assert np.mean((labels == 1)[inside] == (seen > 127)[inside]) > 0.93
 

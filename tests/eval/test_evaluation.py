@@ -13,6 +13,7 @@ from PIL import Image
 from pipeline.artifacts import ArtifactError, Layout, write_json
 from pipeline.config import Config, parse_config
 from pipeline.eval import evaluate, write_summary
+from pipeline.eval.__main__ import main
 from pipeline.eval.summary import table
 from pipeline.train.models import build_model, save_model
 
@@ -41,6 +42,27 @@ def test_outputs_of_an_evaluation(protocols: list[Path], tmp_path: Path, config:
     assert result["all"] == pytest.approx(np.mean(list(iou.values())), abs=1e-3)
     new = [iou[n] for n in ("pottedplant", "sheep", "sofa", "train", "tvmonitor") if n in iou]
     assert result["new"] == pytest.approx(np.mean(new), abs=1e-3)
+
+
+@pytest.mark.parametrize("rule", ["method", "mib"])
+@pytest.mark.parametrize("counted", [True, False])
+def test_every_output_says_what_counts_and_has_both_means(
+    protocols: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], rule: str, counted: bool
+) -> None:
+    raw = {"datasets": {"eval_size": 48, "label_map": rule}, "eval": {"background_in_mean": counted, "overlays": 0}}
+    model = checkpoint(tmp_path / "m.safetensors", protocols[0], [16])
+    files = ["--model", str(model), "--protocol", str(protocols[0]), "--out", str(tmp_path), "--settings"]
+    assert main(["evaluate", *files, json.dumps(raw)]) == 0
+    result = json.loads((tmp_path / "eval.json").read_text())
+    classes = list(result["iou"].values())
+    shown = [np.mean([v for v in part if v is not None]) for part in (classes, classes[1:])]
+    assert [result["all_with_background"], result["all_no_background"]] == pytest.approx(shown, abs=1e-3)
+    assert result["all"] == result["all_with_background" if counted else "all_no_background"]
+    said = capsys.readouterr().err
+    ignored = "void and classes not yet learned are" if rule == "mib" else "void is"
+    for part in (f"{shown[0]:.2f} with background and {shown[1]:.2f} without", f"all {'in' if counted else 'ex'}cludes",
+                 f"{ignored} ignored", "shorter side of 48"):  # fmt: skip
+        assert part in said, part
 
 
 def test_base_step_has_no_new_classes_and_forgetting_needs_a_past(

@@ -27,11 +27,11 @@ def test_figures_per_similarity_and_rule(tmp_path: Path) -> None:
     manifest = [row | {"image_id": image, "url": f"http://{image}", "status": "kept"} for image in shown]
     for role, name in (("new", "noun_comparison"), ("replay", "noun_comparison_replay")):
         write_table(paths.selection(1, name), comparison(kept, role), NOUN_COMPARISON)
-    found = by_similarity(paths, 1, {"step1": manifest, "replay1": manifest}, truth, replay=True)
+    found = by_similarity(paths, 1, {"step1": manifest, "replay1": manifest}, truth)
     assert [(r["role"], r["similarity"], r["rule"]) for r in found] == [
         ("new classes", "embedding", "paper"), ("new classes", "wordnet", "paper"),
         ("replay", "embedding", "paper"), ("replay", "wordnet", "paper"),
     ]  # fmt: skip
     assert (found[0]["precision"], found[0]["recall"]) == pytest.approx((200 / 3, 100))
     assert (found[1]["precision"], found[1]["base_rate"]) == pytest.approx((50, 50))
-    assert len(by_similarity(paths, 1, {"step1": manifest}, truth, replay=False)) == 2
+    assert len(by_similarity(paths, 1, {"step1": manifest}, truth)) == 2

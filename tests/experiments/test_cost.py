@@ -45,6 +45,31 @@ def test_iterations_and_parameters_of_a_published_experiment() -> None:
     assert base.hours(24, 60.0) == pytest.approx(base.hours(24, 30.0) / 2)
 
 
+def drawn(method: str, **run: object) -> list[int | None]:
+    phase = {"epochs": 30, "batch_size": 24, "iterations": 0}
+    config = parse_config(
+        {
+            "experiment": {"runs": [{"method": method, **run}]},
+            "fourier_filter": {"selection": {"budget": 30}},
+            "datasets": {"name": "voc", "task": "10-10", "train_size": 32},
+            "train": {"base": phase, "step": phase},
+        }
+    )
+    costs = step_costs(config, config.experiment.runs[0])
+    assert [cost.iterations for cost in costs] == [30 * (cost.images // 24) for cost in costs if cost.images]
+    return [cost.images for cost in costs]
+
+
+def test_an_epoch_draws_what_the_run_trains_on() -> None:
+    # VOC 10-10 overlap has 6139 and 6876 images, 10,582 in all (web_wilss.md 2.4).
+    assert drawn("ft") == [6139, 6876]
+    assert drawn("joint") == [6139, 10582]
+    assert drawn("ssul", memory=100) == [6139, 2 * 6876]
+    assert drawn("web_wilss", replay=True) == [6139, 2 * 6876]
+    assert drawn("web_wilss", new_images="web", filters="both", replay=True) == [6139, 2 * 30 * 10]
+    assert drawn("wilson", new_images="web", filters="none") == [6139, 30 * 10]
+
+
 def test_unknown_counts_are_not_invented() -> None:
     config = Config()
     costs = step_costs(config, config.experiment.runs[0])

@@ -146,3 +146,18 @@ def test_report_command(hand: Hand, capsys: pytest.CaptureFixture[str]) -> None:
     hand("eval", "summary", "--steps", 1)
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("ft", "wilson", "web_wilss", "harmonic"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("new_images", ["web", "dataset"])
+def test_report_of_the_open_web_has_no_truth(hand: Hand, monkeypatch: pytest.MonkeyPatch, new_images: str) -> None:
+    # With the data set's own images the web gives replay alone: no candidates, no discriminator.
+    run = {"method": "web_wilss", "new_images": new_images, "replay": True}
+    hand.settings = json.dumps({**TINY, "experiment": {"name": "tiny", "runs": [run]}})
+    monkeypatch.setattr("pipeline.eval.report.filters.read_truth", lambda paths: {})
+    hand("eval", "report", "--steps", 1, "--out", hand.out / "index.html", "--summary", hand.out / "s.csv")
+    page = (hand.out / "index.html").read_text()
+    assert "keeps" in page and "Why addresses were not kept" in page and "by caption" in page
+    assert "How good the filters were" not in page and "Of the candidates" not in page
+    for part in ("Kept and rejected", "Domain discriminator", "new classes, by name"):
+        assert (part in page) == (new_images == "web"), part

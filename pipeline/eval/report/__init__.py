@@ -12,11 +12,13 @@ from pipeline.bill import bill
 from pipeline.config import Config, load_config
 from pipeline.datasets.tasks import classes_per_step
 from pipeline.eval.comparison import Comparison, comparison
+from pipeline.eval.conventions import conventions
 from pipeline.eval.report.figures import bars, heat_map, loss_curves, step_lines
 from pipeline.eval.report.filters import filter_section
 from pipeline.eval.report.pictures import overlay_rows, web_gallery
 from pipeline.eval.report.results import Results, costs, forgetting_rows, label, story
 from pipeline.eval.summary import summary_rows
+from pipeline.plans import learns_from_web
 
 MIN_RANKED = 5
 """Fewer methods than this are not ranked against the published column."""
@@ -39,10 +41,11 @@ def write_report(config: Config, steps: int, out: Path) -> None:
         "costs": costs(results),
         "bill": bill(config),
         "web": web,
-        "gallery": web_gallery(config, steps) if web else [],
+        "gallery": web_gallery(config, steps) if learns_from_web(config) else [],
         "overlays": overlay_rows(results),
         "comparison": _comparison(results),
         "companion": _companion(config),
+        "conventions": conventions(config),
     }
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     write_text(out, environment.from_string(TEMPLATE.read_text()).render(context))

@@ -22,33 +22,31 @@ from pipeline.artifacts import (
     read_table,
 )
 from pipeline.config import Config
+from pipeline.plans import learns_from_web, plans
 
 Row = dict[str, Any]
 
 
 def filter_section(config: Config, steps: int) -> Row:
-    """Return funnel counts, refusals, filter quality and discriminator figures of all steps."""
+    """Return funnel counts, refusals, filter quality and discriminator figures of all steps.
+
+    What needs the truth is empty on the open web, and `metrics` is None where replay images alone come from the web.
+    """
     paths = Layout.of(config)
-    replay = any(run.replay for run in config.experiment.runs)
-    manifests = {plan: read_table(paths.manifest(plan), MANIFEST) for plan in plans(steps, replay)}
-    truth = read_truth(paths)
-    metrics = read_json(paths.fourier("metrics.json"))
+    manifests = {plan: read_table(paths.manifest(plan), MANIFEST) for plan in plans(config, steps)}
+    truth, new = read_truth(paths), learns_from_web(config)
+    metrics = read_json(paths.fourier("metrics.json")) if new else None
+    judged = bool(truth) and new
     return {
-        "funnel": _funnel(paths, steps, manifests, replay),
+        "funnel": _funnel(paths, steps, manifests),
         "refusals": _refusals(manifests),
-        "quality": _quality(paths, steps, manifests, truth) if truth else [],
-        "by_filter": _by_filter(paths, steps, manifests, truth) if truth else [],
-        "by_similarity": by_similarity(paths, steps, manifests, truth, replay) if truth else [],
-        "style": _style_auroc(metrics, manifests["base"], truth) if truth else [],
+        "quality": _quality(paths, steps, manifests, truth) if judged else [],
+        "by_filter": _by_filter(paths, steps, manifests, truth) if judged else [],
+        "by_similarity": by_similarity(paths, steps, manifests, truth) if truth else [],
+        "style": _style_auroc(metrics, manifests["base"], truth) if judged and metrics else [],
         "metrics": metrics,
-        "ceiling": _ceiling(manifests["base"], truth) if truth else None,
+        "ceiling": _ceiling(manifests["base"], truth) if judged else None,
     }
-
-
-def plans(steps: int, replay: bool) -> list[str]:
-    """Return the names of all query plans of an experiment."""
-    names = ["base", *(f"step{step}" for step in range(1, steps + 1))]
-    return names + [f"replay{step}" for step in range(1, steps + 1)] if replay else names
 
 
 def read_truth(paths: Layout) -> dict[str, Row]:
@@ -58,21 +56,22 @@ def read_truth(paths: Layout) -> dict[str, Row]:
     return {row["url"]: row for row in read_table(paths.truth(), TRUTH)}
 
 
-def _funnel(paths: Layout, steps: int, manifests: dict[str, list[Row]], replay: bool) -> list[Row]:
+def _funnel(paths: Layout, steps: int, manifests: dict[str, list[Row]]) -> list[Row]:
     rows: list[Row] = []
     for plan, table in manifests.items():
         kept = sum(row["status"] == "kept" for row in table)
         stages = [("addresses found", len(table)), ("downloaded and distinct", kept)]
         rows.append({"plan": plan, "title": _title(plan), "stages": stages})
     for step in range(1, steps + 1):
-        nouns = read_table(paths.selection(step, "noun_filter"), NOUN_FILTER)
-        fourier = read_table(paths.selection(step, "fourier"), FOURIER)
-        chosen = read_table(paths.selection(step, "new_classes"), NEW_CLASSES)
-        stages = next(row["stages"] for row in rows if row["plan"] == f"step{step}")
-        stages.append(("pass the noun filter", sum(row["kept"] for row in nouns)))
-        stages.append(("score above 0 (Fourier)", sum(row["score"] > 0 for row in fourier)))
-        stages.append(("kept by both", sum(r["kept"] and r["filters"] == "both" for r in chosen)))
-        if replay:
+        if f"step{step}" in manifests:
+            nouns = read_table(paths.selection(step, "noun_filter"), NOUN_FILTER)
+            fourier = read_table(paths.selection(step, "fourier"), FOURIER)
+            chosen = read_table(paths.selection(step, "new_classes"), NEW_CLASSES)
+            stages = next(row["stages"] for row in rows if row["plan"] == f"step{step}")
+            stages.append(("pass the noun filter", sum(row["kept"] for row in nouns)))
+            stages.append(("score above 0 (Fourier)", sum(row["score"] > 0 for row in fourier)))
+            stages.append(("kept by both", sum(r["kept"] and r["filters"] == "both" for r in chosen)))
+        if f"replay{step}" in manifests:
             judged = read_table(paths.selection(step, "noun_filter_replay"), NOUN_FILTER)
             replayed = read_table(paths.selection(step, "replay"), REPLAY)
             stages = next(row["stages"] for row in rows if row["plan"] == f"replay{step}")
@@ -146,17 +145,15 @@ def _by_filter(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth
     ]
 
 
-def by_similarity(
-    paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row], replay: bool
-) -> list[Row]:
+def by_similarity(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
     """Precision, recall and F1 of the noun filter under every similarity and rule.
 
     An image is right if it shows the queried class (new), or any class of its source image (replay).
     """
     found: dict[tuple[str, str, str], tuple[list[bool], list[bool]]] = {}
     plans_of = {"step": "noun_comparison", "replay": "noun_comparison_replay"}
-    for plan, name in plans_of.items() if replay else [("step", "noun_comparison")]:
-        for step in range(1, steps + 1):
+    for plan, name in plans_of.items():
+        for step in range(1, steps + 1) if f"{plan}1" in manifests else ():
             urls = {r["image_id"]: r["url"] for r in manifests[f"{plan}{step}"] if r["status"] == "kept"}
             for row in read_table(paths.selection(step, name), NOUN_COMPARISON):
                 known = truth.get(urls[row["image_id"]])

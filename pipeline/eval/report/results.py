@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.artifacts import Layout, read_json
 from pipeline.config import Config, Run
+from pipeline.plans import learns_from_web, replays
 from pipeline.train.methods import get
 from pipeline.train.recipes import base_recipes
 
@@ -37,7 +38,7 @@ class Results:
     @property
     def uses_web(self) -> bool:
         """Whether any run trains on web images."""
-        return any(run.new_images == "web" or run.replay for run in self.config.experiment.runs)
+        return learns_from_web(self.config) or replays(self.config)
 
     def file(self, run: Run, seed: int, step: int, name: str) -> str:
         """Return a file of a run's step; step 0 is its shared base."""
@@ -106,7 +107,7 @@ def story(results: Results, web: Row | None) -> list[str]:
             f"{label(run)} keeps {kept:.0f} % of the base model's old mIoU ({base:.1f} to {old:.1f}), reaches "
             f"{new:.1f} on the new classes and {every:.1f} over all."
         )
-    if web:
+    if web and web["quality"]:
         first, both = web["quality"][0], web["quality"][-1]
         sentences.append(
             f"Of the candidates {first['right']:.0f} % show the queried class, {first['in_domain']:.0f} % are in the "

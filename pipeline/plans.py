@@ -1,0 +1,26 @@
+"""Which query plans an experiment asks the web for, and what its runs want from it."""
+
+from __future__ import annotations
+
+from pipeline.config import Config
+
+
+def learns_from_web(config: Config) -> bool:
+    """Return whether a run takes the images of new classes from the web."""
+    return any(run.new_images == "web" for run in config.experiment.runs)
+
+
+def replays(config: Config) -> bool:
+    """Return whether a run replays web images of old classes."""
+    return any(run.replay for run in config.experiment.runs)
+
+
+def plans(config: Config, last_step: int) -> list[str]:
+    """Return the names of an experiment's query plans.
+
+    Candidates of new classes come with those of base classes, which train the discriminator that judges them;
+    replay images are asked for by caption and need neither.
+    """
+    steps = range(1, last_step + 1)
+    new = ["base", *(f"step{step}" for step in steps)] if learns_from_web(config) else []
+    return new + [f"replay{step}" for step in steps] * replays(config)
