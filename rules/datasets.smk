@@ -31,16 +31,18 @@ elif work.config.datasets.name != "own":
 
 rule protocol:
     input:
-        ancient(paths.dataset_classes()),
+        work.protocol_inputs or ancient(paths.dataset_classes()),
     output:
         paths.protocol("{step}"),
     params:
+        # Of all that a shell command names, Snakemake's cache knows the parameters alone.
+        step=lambda wildcards: wildcards.step,
         settings=work.protocol_settings(),
         version=work.version("datasets"),
     log:
         f"logs/{paths.results}/protocol/step{{step}}.log",
     shell:
-        "python -m pipeline.datasets protocol --step {wildcards.step} --settings {params.settings:q}"
+        "python -m pipeline.datasets protocol --step {params.step} --settings {params.settings:q}"
         " --out {output} 2> {log}"
 
 
