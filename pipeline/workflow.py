@@ -214,10 +214,6 @@ class Workflow:
         """Return the caption table that a plan's queries come from: none for class-name queries."""
         return [self.paths.captions("dataset")] if plan.startswith("replay") else []
 
-    def plan_options(self, plan: str) -> str:
-        """Return the option naming `plan_captions`."""
-        return " ".join(f"--captions {path}" for path in self.plan_captions(plan))
-
     def list_inputs(self, run: str, seed: str, step: str) -> dict[str, list[str]]:
         """Return the inputs of a run's training list, by option name."""
         chosen = self.runs[run]

@@ -7,7 +7,7 @@ rule plan:
     params:
         settings=lambda wildcards: work.crawl_settings(wildcards.plan, "shards", "replay_queries"),
         version=work.version("crawl_ingest"),
-        captions=lambda wildcards: work.plan_options(wildcards.plan),
+        captions=lambda wildcards, input: f"--captions {input.captions}" if input.captions else "",
     log:
         f"logs/{paths.web()}/queries/{{plan}}.log",
     shell:

@@ -1,8 +1,9 @@
+# `local`: a data set stays on a file system, also where artifacts go to a store such as S3.
 if work.config.datasets.name == "minivoc":
 
     rule minivoc:
         output:
-            paths.dataset_classes(),
+            local(paths.dataset_classes()),
         params:
             settings=work.drawing_settings(),
             version=work.version("miniweb"),
@@ -17,7 +18,7 @@ elif work.config.datasets.name != "own":
     # Checks the user's download and builds what is derived from it; the class names are its last file.
     rule prepare:
         output:
-            paths.dataset_classes(),
+            local(paths.dataset_classes()),
         params:
             dataset=work.config.datasets.name,
             root=work.config.datasets.root,
@@ -31,7 +32,7 @@ elif work.config.datasets.name != "own":
 
 rule protocol:
     input:
-        work.protocol_inputs or ancient(paths.dataset_classes()),
+        local(work.protocol_inputs) if work.protocol_inputs else ancient(local(paths.dataset_classes())),
     output:
         paths.protocol("{step}"),
     params:
