@@ -38,12 +38,12 @@ class Shared(Workspace):
         return {**super().environment(), **self.variables}
 
     def done(self, *options: str) -> list[str]:
-        """Run Snakemake; return the logs of the commands that ran."""
+        """Run Snakemake; return the logs of the commands that ran; those of jobs done by the cache are empty."""
         logs = self.folder / "logs"
         shutil.rmtree(logs, ignore_errors=True)
         done = self.run(*options)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-        return sorted(str(path.relative_to(logs)) for path in logs.rglob("*.log"))
+        return sorted(str(path.relative_to(logs)) for path in logs.rglob("*.log") if path.stat().st_size)
 
 
 def follower(folder: Path, first: Shared, settings: dict) -> Shared:
