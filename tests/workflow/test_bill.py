@@ -17,8 +17,9 @@ FIELDS = {"wall_seconds", "cpu_seconds", "peak_memory_mb", "items", "unit", "ite
 def kinds() -> dict[str, str]:
     """Return {rule: kind of job on the bill}, read from the rules' shell commands."""
     found = {"pool_protocol": "datasets protocol"}
+    rule = re.compile(r"^ *rule (\w+):\n(.*?)(?=^ *(?:rule|use rule) |\Z)", re.MULTILINE | re.DOTALL)
     for path in (ROOT / "rules").glob("*.smk"):
-        for name, body in re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *(?:rule|use rule) |\Z)", path.read_text(), re.M | re.S):
+        for name, body in rule.findall(path.read_text()):
             command = re.search(r"-m pipeline\.(\w+)(?: --\w+ \S+)? ([\w-]+)", body)
             assert command or name in WITHOUT, f"rule {name} runs no command that records its cost"
             if command:
