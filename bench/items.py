@@ -1,6 +1,6 @@
 """CPU time per image of the stages that do not need a GPU, on pictures of a photograph's size. One thread.
 
-python bench/items.py          # docs/scale.md is calculated from these
+python -m bench.items          # docs/scale.md is calculated from these
 """
 
 from __future__ import annotations

@@ -81,11 +81,12 @@ def print_bill(config: Config, as_json: bool = False) -> None:
 
 
 def _records(layout: Layout) -> Iterator[Path]:
-    folders = (layout.results, layout.web(), layout.site(), layout.dataset_root)
-    for folder in dict.fromkeys(map(Path, folders)):
-        # A data set's images are no place to look for records.
-        found = folder.glob("*.cost.json") if folder == Path(layout.dataset_root) else folder.rglob("*cost.json")
+    for folder in dict.fromkeys(map(Path, (layout.results, layout.web(), layout.site()))):
+        found = folder.rglob("*cost.json")
         yield from sorted(path for path in found if path.name == "cost.json" or path.name.endswith(".cost.json"))
+    # A data set's images are no place to look for records.
+    for folder in (Path(layout.dataset_root), Path(layout.saliency(""))):
+        yield from sorted(folder.glob("*.cost.json"))
 
 
 def _duration(hours: float) -> str:

@@ -49,7 +49,8 @@ def read_cost(path: str | Path) -> dict[str, Any] | None:
 def cost_file(made: str | Path, stage: str) -> Path:
     """Return where a job's cost is kept: `x.cost.json` beside a file `x.parquet`, `<stage>.cost.json` in a folder."""
     made = Path(made)
-    return made.with_suffix(".cost.json") if made.suffix else made / f"{stage}.cost.json"
+    # A folder's name may hold a dot, too.
+    return made.with_suffix(".cost.json") if made.suffix and not made.is_dir() else made / f"{stage}.cost.json"
 
 
 def write_cost(path: str | Path, cost: dict[str, Any]) -> None:

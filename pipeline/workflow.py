@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,11 @@ from pipeline.train.recipes import base_recipes, get_recipe
 ISOLATED_ENVIRONMENT = ".venv-openflamingo3b"
 """Virtual environment of a captioner whose library versions exclude ours."""
 
+CACHE = "SNAKEMAKE_OUTPUT_CACHE"
+"""Environment variable that names the folder of Snakemake's cache between workflows."""
+_PLAN_KEYS = {"base": ("base_per_class",), "step": ("per_class",), "replay": ("replay_queries", "per_caption")}
+"""Settings of `crawl_ingest` that say how much one kind of plan asks for."""
+
 
 class Workflow:
     """The experiment as a graph of files. Raises ConfigError for anything inconsistent at parse time."""
@@ -29,6 +35,7 @@ class Workflow:
         self.last_step = len(classes_per_step(self.config.datasets.key, self.config.datasets.task)) - 1
         self._check()
         self._recipes = base_recipes(self.config)
+        self._crawl_settings: dict[tuple[str, tuple[str, ...]], str] = {}
 
     def _companion(self) -> dict[str, Any]:
         """Return the raw configuration of the companion experiment, {} if there is none."""
@@ -90,6 +97,32 @@ class Workflow:
     def protocol_settings(self) -> str:
         """Return what a protocol depends on; the size of a crop is not part of it."""
         return self.settings(*(f"datasets.{key}" for key in ("name", "root", "task", "setting", "lists")))
+
+    def crawl_settings(self, plan: str, *keys: str) -> str:
+        """Return what a plan's crawl depends on, or of it `keys` alone: how many other plans ask is no part of it."""
+        kind = plan.rstrip("0123456789")
+        # Asked for every shard of a graph that may have fifty thousand.
+        if (kind, keys) not in self._crawl_settings:
+            crawl = self.config.crawl_ingest.model_dump(mode="json")
+            others = {key for other in _PLAN_KEYS if other != kind for key in _PLAN_KEYS[other]}
+            known = {key: value for key, value in crawl.items() if key not in others and (not keys or key in keys)}
+            text = json.dumps({"crawl_ingest": known}, sort_keys=True, separators=(",", ":"))
+            self._crawl_settings[kind, keys] = text
+        return self._crawl_settings[kind, keys]
+
+    @property
+    def protocol_inputs(self) -> list[str]:
+        """Return the files of the user's own data that say which classes there are, none for known data sets."""
+        root = self.config.datasets.root
+        return [f"{root}/classes.txt", f"{root}/tasks.yaml"] if self.config.datasets.name == "own" else []
+
+    @property
+    def cached(self) -> bool:
+        """Whether costly rules may take their results from the cache between workflows, if one is set up.
+
+        Own data is known by its class list alone, so that two folders of images could be taken for each other.
+        """
+        return CACHE in os.environ and self.config.datasets.name != "own"
 
     def version(self, stage: str) -> int:
         """Return the declared code version of a stage package (its STAGE_VERSION)."""
@@ -186,10 +219,6 @@ class Workflow:
     def plan_captions(self, plan: str) -> list[str]:
         """Return the caption table that a plan's queries come from: none for class-name queries."""
         return [self.paths.captions("dataset")] if plan.startswith("replay") else []
-
-    def plan_options(self, plan: str) -> str:
-        """Return the option naming `plan_captions`."""
-        return " ".join(f"--captions {path}" for path in self.plan_captions(plan))
 
     def list_inputs(self, run: str, seed: str, step: str) -> dict[str, list[str]]:
         """Return the inputs of a run's training list, by option name."""

@@ -22,6 +22,7 @@ rule caption_dataset:
         settings=work.settings("captioning.captioner"),
         python=work.captioner_python,
         version=work.version("captioning"),
+    cache: work.cached
     threads: 2
     log:
         f"logs/{paths.web()}/captions/dataset.log",

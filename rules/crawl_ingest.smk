@@ -5,9 +5,9 @@ rule plan:
     output:
         paths.queries("{plan}"),
     params:
-        settings=work.settings("crawl_ingest"),
+        settings=lambda wildcards: work.crawl_settings(wildcards.plan, "shards", "replay_queries"),
         version=work.version("crawl_ingest"),
-        captions=lambda wildcards: work.plan_options(wildcards.plan),
+        captions=lambda wildcards, input: f"--captions {input.captions}" if input.captions else "",
     log:
         f"logs/{paths.web()}/queries/{{plan}}.log",
     shell:
@@ -26,7 +26,7 @@ rule ingest:
         table=paths.shard("{plan}-{number}", "parquet"),
         stats=paths.shard("{plan}-{number}", "stats.json"),
     params:
-        settings=work.settings("crawl_ingest"),
+        settings=lambda wildcards: work.crawl_settings(wildcards.plan),
         version=work.version("crawl_ingest"),
         around=work.around_crawl(),
     log:
@@ -44,7 +44,7 @@ rule merge:
     output:
         paths.manifest("{plan}"),
     params:
-        settings=work.settings("crawl_ingest"),
+        settings=lambda wildcards: work.crawl_settings(wildcards.plan, "near_duplicate_bits"),
         version=work.version("crawl_ingest"),
         shards=lambda w: work.shard_files(paths.shard(f"{w.plan}-{{}}", "parquet")),
     log:

@@ -1,8 +1,9 @@
+# `local`: a data set stays on a file system, also where artifacts go to a store such as S3.
 if work.config.datasets.name == "minivoc":
 
     rule minivoc:
         output:
-            paths.dataset_classes(),
+            local(paths.dataset_classes()),
         params:
             settings=work.drawing_settings(),
             version=work.version("miniweb"),
@@ -17,7 +18,7 @@ elif work.config.datasets.name != "own":
     # Checks the user's download and builds what is derived from it; the class names are its last file.
     rule prepare:
         output:
-            paths.dataset_classes(),
+            local(paths.dataset_classes()),
         params:
             dataset=work.config.datasets.name,
             root=work.config.datasets.root,
@@ -31,16 +32,18 @@ elif work.config.datasets.name != "own":
 
 rule protocol:
     input:
-        ancient(paths.dataset_classes()),
+        local(work.protocol_inputs) if work.protocol_inputs else ancient(local(paths.dataset_classes())),
     output:
         paths.protocol("{step}"),
     params:
+        # Of all that a shell command names, Snakemake's cache knows the parameters alone.
+        step=lambda wildcards: wildcards.step,
         settings=work.protocol_settings(),
         version=work.version("datasets"),
     log:
         f"logs/{paths.results}/protocol/step{{step}}.log",
     shell:
-        "python -m pipeline.datasets protocol --step {wildcards.step} --settings {params.settings:q}"
+        "python -m pipeline.datasets protocol --step {params.step} --settings {params.settings:q}"
         " --out {output} 2> {log}"
 
 

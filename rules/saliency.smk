@@ -2,9 +2,9 @@
 # finished maps are kept. The index is written last, so whoever needs the maps asks for the index.
 rule detect_saliency:
     input:
-        ancient(paths.dataset_classes()),
+        ancient(local(paths.dataset_classes())),
     output:
-        paths.saliency("index.parquet"),
+        local(paths.saliency("index.parquet")),
     params:
         settings=work.drawing_settings(),
         version=work.version("saliency"),

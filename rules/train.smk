@@ -15,7 +15,10 @@ rule train_base:
     params:
         settings=work.base_settings(),
         version=work.version("train"),
-        folder=lambda w: paths.base(w.recipe, w.seed, ""),
+        recipe=lambda w: w.recipe,
+        seed=lambda w: w.seed,
+    # A base depends on no experiment's name, so neither must its parameters: its folder is that of its output.
+    cache: work.cached
     priority: 5
     threads: work.training_threads()
     resources:
@@ -24,9 +27,9 @@ rule train_base:
     log:
         f"logs/{paths.base('{recipe}', '{seed}', 'train.log')}",
     shell:
-        "python -m pipeline.train --processes {resources.processes} base --recipe {wildcards.recipe} --seed {wildcards.seed}"
+        "python -m pipeline.train --processes {resources.processes} base --recipe {params.recipe} --seed {params.seed}"
         " --protocol {input.protocol} --train-list {input.list} --settings {params.settings:q}"
-        " --out {params.folder} 2> {log}"
+        " --out $(dirname {output[0]}) 2> {log}"
 
 
 rule train_step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import resource
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,16 @@ from pipeline.crawl_ingest.reasons import KEPT, status_of
 Row = dict[str, Any]
 BATCH = 512
 """Rows of a shard in memory at a time."""
+SPARE = 64
+"""Open files beside the shards: the manifest, libraries, standard streams."""
 
 
 def merge(queries: Path, shards: Sequence[Path], settings: CrawlIngest, out: Path) -> None:
     """Write the manifest. Of two equal images the one with the earlier query and rank is kept.
 
-    Raises ValueError if a shard holds a query that is not in `queries`.
+    Raises ValueError if a shard holds a query that is not in `queries`, or if the system forbids opening all shards.
     """
+    _allow_files(len(shards))
     asked = {row["query_id"]: (order, row) for order, row in enumerate(read_table(queries, QUERIES))}
     ids, near = SeenTexts(), HashIndex(settings.near_duplicate_bits)
     # Each shard is in the order of queries and ranks already.
@@ -50,6 +54,20 @@ def merge(queries: Path, shards: Sequence[Path], settings: CrawlIngest, out: Pat
                     near.add(row["phash"])
                 row["status"] = status_of(row["reason"])
             write({**blank, **row})
+
+
+def _allow_files(count: int) -> None:
+    """Raise this process's limit of open files, usually 1024, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + SPARE
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise ValueError(
+            f"{count} shards are open at once, but the system allows {hard} files; raise `ulimit -Hn`, "
+            "or crawl in fewer shards (crawl_ingest.shards)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _rows(path: Path, asked: Mapping[str, tuple[int, Row]], queries: Path) -> Iterator[tuple[int, int, Row]]:

@@ -65,6 +65,11 @@ def test_where_a_cost_is_kept() -> None:
     assert cost_file("a/step1", "eval") == Path("a/step1/eval.cost.json")
 
 
+def test_a_folder_with_a_dot_keeps_its_own_cost(tmp_path: Path) -> None:
+    (tmp_path / "voc.2012").mkdir()
+    assert cost_file(tmp_path / "voc.2012", "datasets") == tmp_path / "voc.2012" / "datasets.cost.json"
+
+
 COST = {"wall_seconds": 3600.0, "cpu_seconds": 1800.0, "peak_memory_mb": 100.0, "items": 10, "unit": "images",
         "items_per_second": 1.0, "gpu": None}  # fmt: skip
 
@@ -88,6 +93,10 @@ def test_the_bill_adds_up_by_kind_of_job(tmp_path: Path, capsys: pytest.CaptureF
     assert (captions.jobs, captions.items, captions.wall_hours, captions.gpu_hours) == (2, 20, 2.0, 0.0)
     assert (train.gpu_hours, train.gpu_peak_memory_mb) == (0.5, 900.0)
     assert (total.jobs, total.wall_hours, total.cpu_hours) == (3, 2.5, 1.5)
+    data_set = tmp_path / "data" / "minivoc"
+    write_json(data_set / "datasets.cost.json", {**COST, "job": "datasets prepare"})
+    write_json(data_set / "saliency" / "u2netp" / "index.cost.json", {**COST, "job": "saliency detect"})
+    assert {"datasets prepare", "saliency detect"} < {line.job for line in bill(parse_config(settings))}
     assert main(["--settings", json.dumps(settings)]) == 0
     assert "captioning caption" in capsys.readouterr().out
     write_json(web / "captions" / "tiny" / "step1-00002.cost.json", {"job": "captioning caption"})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,30 @@ def test_merging_equals_one_shard_after_the_other(
     ]
     assert all(row["status"] == status_of(row["reason"]) for row in merged)
     assert all(row["shard"] == f"step1-{int(row['query_id'][1]) % n_shards:05d}" for row in merged)
+
+
+def test_more_shards_are_merged_than_files_may_be_open_at_first(tmp_path: Path) -> None:
+    empty: dict[str, Any] = {name: "" for name in INGEST.names}
+    row = {**empty, **dict.fromkeys(("http_status", "width", "height", "bytes", "rank"), 0), "reason": "robots",
+           "status": "refused"}  # fmt: skip
+    asked = {"text": "t", "kind": "class", "class_ids": [1], "source_image_id": "", "shard": 0}
+    shards = [tmp_path / f"step1-{number:05d}.parquet" for number in range(150)]
+    write_table(tmp_path / "q.parquet", [{"query_id": path.stem, **asked} for path in shards], QUERIES)
+    for path in shards:
+        write_table(path, [{**row, "query_id": path.stem}], INGEST)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
+    try:
+        merge(tmp_path / "q.parquet", shards, SETTINGS, tmp_path / "m.parquet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert [row["query_id"] for row in read_rows(tmp_path / "m.parquet", MANIFEST)] == [path.stem for path in shards]
+
+
+def test_a_hard_limit_of_open_files_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
+    with pytest.raises(ValueError, match="500 shards are open at once, but the system allows 100 files"):
+        merge(tmp_path / "q.parquet", [tmp_path / "s.parquet"] * 500, SETTINGS, tmp_path / "m.parquet")
 
 
 def test_no_reason_is_without_a_meaning() -> None:

@@ -63,6 +63,13 @@ class Workspace:
             timeout=timeout,
         )
 
+    def command_output(self, *words: str) -> str:
+        """Return what a Python command prints."""
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+
     def planned(self, *options: str) -> dict[str, int]:
         """Return {rule: jobs} that a dry run would execute."""
         done = self.run("--dry-run", *options)
