@@ -42,6 +42,7 @@ rule caption:
         settings=work.settings("captioning.captioner"),
         python=work.captioner_python,
         version=work.version("captioning"),
+    priority: 8
     threads: 2
     log:
         f"logs/{paths.web()}/captions/{{shard}}.log",

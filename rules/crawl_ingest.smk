@@ -29,6 +29,8 @@ rule ingest:
         settings=lambda wildcards: work.crawl_settings(wildcards.plan),
         version=work.version("crawl_ingest"),
         around=work.around_crawl(),
+    # The longest way to a trained step begins here: it must not wait for those that need no web.
+    priority: 8
     log:
         f"logs/{paths.web()}/shards/{{plan}}-{{number}}.log",
     shell:

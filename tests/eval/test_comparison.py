@@ -39,3 +39,15 @@ def test_means_over_seeds_are_ranked_at_the_last_step() -> None:
     assert set(found.displaced) == {("ft", 2, 3), ("mib", 3, 2)}
     text = found.text()
     assert "ft: rank 2 here, 3 published" in text and "over 3 methods: Spearman 0.50" in text
+
+
+@pytest.mark.parametrize(("name", "ranked"), [("minivoc", True), ("own", False), ("ade", False)])
+def test_only_voc_and_its_drawing_are_ranked_beside_vocs_column(name: str, ranked: bool) -> None:
+    from pipeline.config import parse_config
+    from pipeline.eval.report import _comparison
+    from pipeline.eval.report.results import Results
+
+    config = parse_config({"datasets": {"task": "15-5"}})
+    config = config.model_copy(update={"datasets": config.datasets.model_copy(update={"name": name})})
+    results = Results(config, 1, rows({"ft": [30], "mib": [20], "plop": [60], "ewc": [40], "lwf": [50]}))
+    assert (_comparison(results) is not None) == ranked

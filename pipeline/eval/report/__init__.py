@@ -52,7 +52,12 @@ def write_report(config: Config, steps: int, out: Path) -> None:
 
 
 def _comparison(results: Results) -> Comparison | None:
-    """Return our order of the methods beside the published one, if enough methods ran to rank them."""
+    """Return our order of the methods beside the published one, if enough methods ran to rank them.
+
+    The published column is of VOC; own data may have a task of the same name.
+    """
+    if results.config.datasets.name not in ("voc", "minivoc"):
+        return None
     found = comparison(results.rows, results.config.datasets.task)
     return found if found.agreement.methods >= MIN_RANKED else None
 
