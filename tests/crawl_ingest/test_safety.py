@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -258,3 +259,20 @@ def test_a_check_that_is_off_is_no_reason_to_crawl_again() -> None:
     config["crawl_ingest"]["safety"]["model"] = "open_nsfw"
     known = json.loads(Workflow(config).settings("crawl_ingest", "eval"))
     assert known["crawl_ingest"]["safety"] == {"model": "open_nsfw", "threshold": 0.8}
+
+
+def test_refused_bytes_can_be_got_rid_of_without_harm(
+    pool: Pool, raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/web.md says: `clean`, then remove the spool; a rerun asks again for what no shard holds."""
+    put_in(monkeypatch, Darkness())
+    raw_server.answers["a.test/3"] = say(reply(dark(3)))
+    expected = ["", "", "", "unsafe", "", ""]
+    assert checked(pool, 0.75).ingest() == expected
+    assert pool.run("clean", "--shards", str(pool.out)) == 0
+    held = b"".join(file.read_bytes() for file in (pool.folder / "pool" / "spool").iterdir())
+    assert held == dark(3)
+    shutil.rmtree(pool.folder / "pool" / "spool")
+    first = pool.out.read_bytes()
+    assert pool.ingest() == expected and pool.out.read_bytes() == first
+    assert [raw_server.asked[f"a.test/{i}"] for i in range(6)] == [1, 1, 1, 2, 1, 1]
