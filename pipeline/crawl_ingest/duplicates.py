@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 BITS = 64
-MIN_RECENT = 2048
+MIN_RECENT = 4096
 
 
 class HashIndex:
@@ -70,8 +70,7 @@ class _Band:
         self._sorted: Hashes = np.empty(0, np.uint64)
 
     def merge(self, values: Hashes) -> None:
-        fresh = np.sort(self._rotated(values))
-        self._sorted = np.insert(self._sorted, np.searchsorted(self._sorted, fresh), fresh)
+        self._sorted = _merged(self._sorted, self._rotated(values))
 
     def near(self, value: np.uint64, bits: int) -> bool:
         turned = self._rotated(value)
@@ -79,6 +78,8 @@ class _Band:
         begins = np.searchsorted(self._sorted, first)
         ends = np.searchsorted(self._sorted, first | self._last, side="right")
         lengths = ends - begins
+        if not lengths.any():
+            return False
         # All ranges in one array: position k of a range that begins at b stands for b + k.
         offsets = begins - np.cumsum(lengths) + lengths
         close = self._sorted[np.repeat(offsets, lengths) + np.arange(lengths.sum())]
@@ -95,19 +96,27 @@ class SeenTexts:
 
     def __init__(self) -> None:
         self._recent: set[int] = set()
-        self._sorted = HashIndex(0)
+        self._sorted: Hashes = np.empty(0, np.uint64)
 
     def add(self, text: str) -> None:
         """Remember a text."""
         self._recent.add(_digest(text))
-        # Fewer merges as the index grows, as there.
+        # Fewer merges as the set grows, as above.
         if len(self._recent) >= max(MIN_RECENT, len(self._sorted) // 128):
-            self._sorted.extend(np.fromiter(self._recent, np.uint64))
+            self._sorted = _merged(self._sorted, np.fromiter(self._recent, np.uint64))
             self._recent.clear()
 
     def __contains__(self, text: str) -> bool:
         digest = _digest(text)
-        return digest in self._recent or (len(self._sorted) > 0 and self._sorted.near(f"{digest:x}"))
+        if digest in self._recent:
+            return True
+        place = self._sorted.searchsorted(np.uint64(digest))
+        return bool(place < len(self._sorted) and self._sorted[place] == digest)
+
+
+def _merged(held: Hashes, values: Hashes) -> Hashes:
+    fresh = np.sort(values)
+    return np.insert(held, np.searchsorted(held, fresh), fresh)
 
 
 def _digest(text: str) -> int:

@@ -1,6 +1,7 @@
 """Rows, names and statistics for whatever the web says: nothing is lost, nothing from the web names a file."""
 
 import hashlib
+import io
 import json
 import resource
 import tarfile
@@ -48,6 +49,17 @@ def state_with(folder: Path, found: list[dict[str, str]], draw: Any) -> PoolStat
     return state
 
 
+def written_again(path: Path) -> bytes:
+    """Return the bytes that the standard library writes for a tar's members."""
+    buffer = io.BytesIO()
+    with tarfile.open(path) as old, tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as new:
+        for member in old:
+            info = tarfile.TarInfo(member.name)
+            info.size = member.size
+            new.addfile(info, old.extractfile(member))
+    return buffer.getvalue()
+
+
 @COMMON
 @given(st.lists(FOUND, max_size=25), st.data())
 def test_a_row_for_every_candidate_whatever_the_web_says(
@@ -72,6 +84,7 @@ def test_a_row_for_every_candidate_whatever_the_web_says(
     with tarfile.open(out) as tar:
         names = tar.getnames()
     assert names == [f"{row['image_id']}.{end}" for row in kept for end in ("jpg", "json")]
+    assert out.read_bytes() == written_again(out)
     assert all(len(name.split(".")[0]) == 64 and set(name.split(".")[0]) <= set("0123456789abcdef") for name in names)
 
 

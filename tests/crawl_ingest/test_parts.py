@@ -160,6 +160,22 @@ def test_perceptual_hash_is_that_of_the_usual_library() -> None:
     assert max(apart) <= 4 and sum(apart) <= 40
 
 
+def test_perceptual_hash_of_a_file_decoded_in_part_is_that_of_its_pixels() -> None:
+    apart = []
+    for seed in range(40):
+        data = picture(size=(120 + 31 * seed, 90 + 17 * seed), seed=seed)
+        with Image.open(io.BytesIO(data)) as image:
+            accepted = accept(data, SETTINGS)
+            assert (accepted.data, accepted.width, accepted.height) == (data, *image.size)
+            apart.append((int(perceptual_hash(image), 16) ^ int(accepted.phash, 16)).bit_count())
+    assert max(apart) <= 4 and sum(apart) <= len(apart)
+
+
+def test_perceptual_hash_of_a_plain_area_is_not_decided_by_chance() -> None:
+    sides = [(60, 80), (131, 97), (400, 300), (1023, 511)]
+    assert len({perceptual_hash(Image.new("RGB", size, "grey")) for size in sides}) == 1
+
+
 def test_reasons_are_documented_once() -> None:
     groups = (reasons.REFUSED, reasons.FAILED, reasons.DUPLICATE)
     assert len({r for g in groups for r in g}) == sum(len(g) for g in groups)
