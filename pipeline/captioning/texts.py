@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.artifacts import CAPTIONS, NOUNS, iter_table
-
-_ASK = 500
-"""Ids per SQL query, below SQLite's smallest limit of variables."""
 
 
 class Texts:
@@ -66,10 +64,7 @@ class Texts:
     def _find(self, table: str, images: Sequence[str]) -> dict[str, str]:
         if not self._indexed:
             self._index()
-        found: dict[str, str] = {}
-        wanted = list({hash(image) for image in images})
-        for start in range(0, len(wanted), _ASK):
-            part = wanted[start : start + _ASK]
-            marks = ",".join("?" * len(part))
-            found.update(self._db.execute(f"SELECT image_id, text FROM {table} WHERE key IN ({marks})", part))
-        return found
+        # All ids at once: SQLite sorts them, and so visits a page of the index once instead of once per id.
+        wanted = json.dumps(list({hash(image) for image in images}))
+        query = f"SELECT image_id, text FROM {table} WHERE key IN (SELECT value FROM json_each(?))"
+        return dict(self._db.execute(query, (wanted,)))
