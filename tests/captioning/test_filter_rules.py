@@ -9,6 +9,7 @@ import yaml
 
 from pipeline.artifacts import MANIFEST, NOUN_COMPARISON, NOUN_FILTER, read_json, read_table, write_table
 from pipeline.captioning import embeddings, extract_nouns
+from pipeline.captioning import texts as texts_module
 from pipeline.captioning.calibration import best_threshold, calibrate, read_sample
 from pipeline.captioning.comparison import compare
 from pipeline.captioning.embeddings import WordVectors
@@ -186,6 +187,17 @@ def test_texts_of_many_ids() -> None:
     texts = Texts(captions, {"00007": ["a dog", "cat"], "00008": []})
     assert texts.captions([*captions, "absent"]) == [*captions.values(), ""]
     assert texts.nouns(["00008", "00007", "absent"]) == [[], ["a dog", "cat"], []]
+
+
+def test_ids_of_equal_hash_are_told_apart_and_the_last_text_of_an_id_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for function in (hash, lambda _: 7):
+        monkeypatch.setattr(texts_module, "hash", function, raising=False)
+        texts = Texts({"a": "first", "b": "second"}, {"b": ["dog"]})
+        assert texts.captions(["b", "a", "c", "b"]) == ["second", "first", "", "second"]
+        assert texts.nouns(["a", "b"]) == [[], ["dog"]]
+        again = Texts()
+        again._add("captions", [("a", "old"), ("b", "other"), ("a", "new")])
+        assert again.captions(["a", "b"]) == ["new", "other"]
 
 
 def test_protocol_of_the_tests_has_dog_twelve(protocols: list[Path]) -> None:

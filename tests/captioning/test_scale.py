@@ -29,13 +29,13 @@ def test_memory_does_not_grow_with_rows(similarity: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(noun_filter, "_PART", 200)
     cache = str(tmp_path / "vectors")
     folders = [tmp_path / "few", tmp_path / "many"]
-    for folder, rows in zip(folders, (400, 3200), strict=True):
+    for folder, rows in zip(folders, (400, 2000), strict=True):
         folder.mkdir()
         write_tables(folder, rows, shard=200, vocabulary=30)
     filter_rows(folders[1], similarity, cache)
     few, many = (peak_of(folder, similarity, cache) for folder in folders)
-    assert many < 1.5 * few, f"{few} bytes for 400 rows, {many} for 3,200"
-    assert len(read_table(folders[1] / "out.parquet", NOUN_FILTER)) == 3200
+    assert many < 1.5 * few, f"{few} bytes for 400 rows, {many} for 2,000"
+    assert len(read_table(folders[1] / "out.parquet", NOUN_FILTER)) == 2000
 
 
 def test_parts_do_not_change_the_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
