@@ -146,9 +146,10 @@ def recipe_job(bench: Bench, recipe: str, folder: Path) -> dict[str, Any]:
 def small_config(bench: Bench, method: str = "") -> dict[str, Any]:
     phase = {"batch_size": 4, "iterations": ITERATIONS, "epochs": 5, "lr": 0.001}
     config = bench.config("small_cnn", method, phase=phase, checkpoint_every=100, **FLOAT).model_dump()
-    return {**config, "datasets": {**config["datasets"], "train_size": 48}}
+    return {**config, "datasets": {**config["datasets"], "train_size": 32}}
 
 
+Job = subprocess.Popen[bytes]
 Results = dict[str, list[dict[str, Any]]]
 """By number of processes, what each of them saw of every job."""
 
@@ -175,15 +176,26 @@ def joint(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
     """The jobs of two processes, and what one process and two processes saw of theirs."""
     folder = tmp_path_factory.mktemp("joint")
     jobs = all_jobs(bench, folder)
-    found: Results = {}
-    for size, launcher in ((1, [sys.executable]), (2, TORCHRUN)):
-        listed, results = folder / f"jobs{size}.json", folder / f"results{size}"
-        results.mkdir()
-        listed.write_text(json.dumps(jobs[size]))
-        command = [*launcher, "-m", "tests.train.joint_run", str(listed), str(results)]
-        subprocess.run(command, cwd=ROOT, check=True, env=environment(), timeout=1200)
-        found[str(size)] = [json.loads((results / f"{rank}.json").read_text()) for rank in range(size)]
-    return jobs[2], found
+    # Each job of one process alone, but two such processes at a time: there are two cores.
+    alone = [dict(list(jobs[1].items())[half::2]) for half in (0, 1)]
+    halves = [launched([sys.executable], f"alone{half}", part, folder) for half, part in enumerate(alone)]
+    first, second = (results(*half, 1)[0] for half in halves)
+    both = launched(TORCHRUN, "both", jobs[2], folder)
+    return jobs[2], {"1": [{**first, **second}], "2": results(*both, 2)}
+
+
+def launched(launcher: list[str], name: str, jobs: dict[str, Any], folder: Path) -> tuple[Job, Path]:
+    """Start the jobs in one process or under torchrun; return it and the folder of its results."""
+    (folder / name).mkdir()
+    (folder / f"{name}.json").write_text(json.dumps(jobs))
+    command = [*launcher, "-m", "tests.train.joint_run", str(folder / f"{name}.json"), str(folder / name)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment()), folder / name
+
+
+def results(job: Job, folder: Path, size: int) -> list[dict[str, Any]]:
+    """Wait for jobs and return what each of their processes saw."""
+    assert job.wait(timeout=1200) == 0
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(size)]
 
 
 def environment() -> dict[str, str]:
@@ -270,9 +282,6 @@ def command(bench: Bench, listed: Path, out: Path, accumulate: int = 1, **change
     settings = json.dumps({key: config[key] for key in ("train", "datasets")})
     files = ["--protocol", str(bench.protocols[0]), "--train-list", str(listed), "--out", str(out)]
     return ["--processes", "2", "base", "--recipe", "ce", "--seed", "0", *files, "--settings", settings]
-
-
-Job = subprocess.Popen[bytes]
 
 
 @pytest.fixture
