@@ -21,7 +21,8 @@ PROBLEM = missing() or ("" if importlib.util.find_spec("snakemake_executor_plugi
 PATIENCE = float(os.environ.get("PIPELINE_PATIENCE", "1"))
 """Factor of every time limit of these tests; raise it on a machine that is busy with other things."""
 SNAKEMAKE = [sys.executable, "-P", str(Path(__file__).with_name("quick.py"))]
-QUICK = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "20"]
+QUICK = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1",
+         "--max-status-checks-per-second", "10", "--latency-wait", "20"]  # fmt: skip
 """What a cluster on loopback, without accounting and in a hurry, needs beside the profile."""
 
 

@@ -1,10 +1,12 @@
-"""Snakemake whose Slurm executor asks for the state of its jobs every second: `quick.py ARGUMENTS`.
+"""profiles/slurm/patient.py that asks for the state of its jobs every second: `quick.py ARGUMENTS`.
 
 The executor's pause grows by ten seconds with every answer in which nothing has ended, up to three minutes, and no
-option changes that: fine for jobs of hours, most of the time of a test. Nothing else is changed.
+option changes that: fine for jobs of hours, most of the time of a test.
 """
 
-from snakemake.cli import main
+import runpy
+from pathlib import Path
+
 from snakemake_executor_plugin_slurm import Executor
 
 SECONDS = 1
@@ -23,4 +25,4 @@ class Pause:
 Executor.next_seconds_between_status_checks = Pause()
 
 if __name__ == "__main__":
-    main()
+    runpy.run_path(str(Path(__file__).parents[2] / "profiles" / "slurm" / "patient.py"), run_name="__main__")

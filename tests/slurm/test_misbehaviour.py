@@ -102,8 +102,8 @@ def test_two_hundred_small_jobs_are_four_submissions(
     assert [state for state, *_ in submitted(cluster, "small")] == ["COMPLETED"] * 4
 
 
-def test_an_interrupted_snakemake_takes_its_jobs_with_it(toy: Toy, cluster: Cluster) -> None:
-    with toy.started("--", "endless.txt") as running:
+def test_an_interrupted_snakemake_takes_its_jobs_with_it(folder: Path, cluster: Cluster) -> None:
+    with Toy(folder / "endless", cluster).started("--", "endless.txt") as running:
         job = when_running(cluster, "endless")
         running.send_signal(signal.SIGINT)
         assert running.wait(60 * PATIENCE) != 0
