@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.workflow.planning import planned_jobs
+
 ROOT = Path(__file__).parents[2]
 COPIED = ("pipeline", "rules", "profiles", "experiments")
 TINY = {
@@ -74,12 +76,7 @@ class Workspace:
         """Return {rule: jobs} that a dry run would execute."""
         done = self.run("--dry-run", *options)
         assert done.returncode == 0, done.stdout + done.stderr
-        text = done.stdout + done.stderr
-        if "Nothing to be done" in text:
-            return {}
-        block = text.split("Job stats:")[1].split("total")[0]
-        pairs = [line.split() for line in block.splitlines() if len(line.split()) == 2]
-        return {name: int(count) for name, count in pairs if count.isdigit() and name != "all"}
+        return planned_jobs(done.stdout + done.stderr)
 
 
 @pytest.fixture(scope="session")

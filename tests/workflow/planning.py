@@ -63,13 +63,7 @@ class Planned:
     @contextlib.contextmanager
     def changed(self, key: str, value: Any) -> Iterator[None]:
         """Change a dotted key for a while."""
-        settings: dict[str, Any] = copy.deepcopy(dict(self.settings))
-        place = settings
-        *parents, last = key.split(".")
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-        self.overlay(settings)
+        self.overlay(with_key(self.settings, key, value))
         try:
             yield
         finally:
@@ -77,19 +71,37 @@ class Planned:
 
     def jobs(self, *options: str, versions: Mapping[str, int] | None = None) -> dict[str, int]:
         """Return {rule: jobs} that a dry run would execute, with the code versions of some stages raised."""
-        text = self.snakemake("--dry-run", *options, versions=versions)
-        if "Nothing to be done" in text:
-            return {}
-        table = text.split("Job stats:")[1].split("total")[0]
-        pairs = [line.split() for line in table.splitlines() if len(line.split()) == 2]
-        return {rule: int(jobs) for rule, jobs in pairs if jobs.isdigit() and rule != "all"}
+        return planned_jobs(self.snakemake("--dry-run", *options, versions=versions))
 
     def snakemake(self, *options: str, versions: Mapping[str, int] | None = None) -> str:
         """Run Snakemake in a fresh child and return what it said."""
         arguments = [*BASE, "--configfile", "tiny.yaml", *options]
-        code, said = _children().submit(_run, str(self.folder), arguments, dict(versions or {})).result()
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        with ProcessPoolExecutor(1, context) as child:
+            code, said = child.submit(_run, str(self.folder), arguments, dict(versions or {})).result()
         assert code == 0, said[-3000:]
         return said
+
+
+def planned_jobs(text: str) -> dict[str, int]:
+    """Return {rule: jobs} of what a dry run said, without `all`."""
+    if "Nothing to be done" in text:
+        return {}
+    table = text.split("Job stats:")[1].split("total")[0]
+    pairs = [line.split() for line in table.splitlines() if len(line.split()) == 2]
+    return {rule: int(jobs) for rule, jobs in pairs if jobs.isdigit() and rule != "all"}
+
+
+def with_key(settings: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Return a copy of an experiment's settings with one dotted key changed."""
+    made: dict[str, Any] = copy.deepcopy(dict(settings))
+    place = made
+    *parents, last = key.split(".")
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[last] = value
+    return made
 
 
 @contextlib.contextmanager
@@ -101,12 +113,6 @@ def edited(path: Path, text: str) -> Iterator[None]:
         yield
     finally:
         path.write_text(before)
-
-
-def _children() -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return ProcessPoolExecutor(1, context)
 
 
 def _run(folder: str, arguments: Sequence[str], versions: Mapping[str, int]) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """Two workflows that share a cache, and artifacts in an S3 store: each costly job is done once."""
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.workflow.conftest import TINY, Workspace
+from pipeline.workflow import CACHE, Workflow
+from tests.workflow.conftest import ROOT, TINY, Workspace
 
-pytestmark = pytest.mark.slow
-
+BEHIND_THE_CACHE = ("minivoc", "prepare", "protocol", "detect_saliency", "train_list_base", "train_base",
+                    "isolated_environment", "caption_dataset")  # fmt: skip
+"""The rules that are cached, and those that they depend on."""
 DATASET = "data/web/mini/captions/tiny/dataset.parquet"
 NOUNS = "data/web/mini/nouns/tiny/dataset.parquet"
 QUERIES = "data/web/mini/queries/replay1.parquet"
@@ -53,6 +56,27 @@ def follower(folder: Path, first: Shared, settings: dict) -> Shared:
     return made
 
 
+@pytest.mark.parametrize("rule", BEHIND_THE_CACHE)
+def test_commands_behind_the_cache_name_no_wildcards(rule: str) -> None:
+    """Snakemake's key of a result holds parameters but not wildcards: seed 1 would get the base of seed 0."""
+    text = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    body = re.search(
+        rf"^ *rule {rule}:\n(.*?)(?=^ *(?:rule|use rule|else|elif|if) |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    assert body and "{wildcards." not in body[1].split("shell:")[1]
+
+
+def test_the_cache_is_for_known_data_and_only_if_set_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CACHE, raising=False)
+    assert not Workflow({}).cached
+    monkeypatch.setenv(CACHE, "/shared")
+    assert Workflow({}).cached
+    (tmp_path / "tasks.yaml").write_text("one: [[0, 1], [2]]\n")
+    own = {"name": "own", "root": str(tmp_path), "task": "one"}
+    assert not Workflow({"datasets": own, "experiment": {"runs": [{"method": "ft"}]}}).cached
+
+
+@pytest.mark.slow
 def test_a_second_workflow_takes_bases_and_captions_from_the_cache(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
@@ -109,6 +133,7 @@ def stored(where: dict[str, str]) -> set[str]:
 STORE = ["--default-storage-provider", "s3", "--default-storage-prefix", "s3://experiments"]
 
 
+@pytest.mark.slow
 def test_artifacts_go_to_an_s3_store_and_come_back(store: dict[str, str], tmp_path: Path) -> None:
     first = Shared(tmp_path / "one", store, MICRO)
     done = first.run(*STORE, "--", NOUNS, QUERIES)

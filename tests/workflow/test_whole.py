@@ -1,6 +1,5 @@
 """The whole pipeline on the mini web, through Snakemake: what it leaves, and what a change reruns."""
 
-import copy
 import csv
 import json
 import re
@@ -9,19 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.conftest import TINY, Workspace
+from tests.workflow.planning import with_key
 
 pytestmark = pytest.mark.slow
 
 
 def changed(path: str, value: object) -> dict:
     """Return the tiny experiment with one dotted key changed."""
-    settings = copy.deepcopy(TINY)
-    place: dict = settings
-    *parents, last = path.split(".")
-    for key in parents:
-        place = place.setdefault(key, {})
-    place[last] = value
-    return settings
+    return with_key(TINY, path, value)
 
 
 def test_everything_is_there(finished: Workspace) -> None:
