@@ -26,14 +26,14 @@ def add_authors(commands: Any) -> None:
         else:
             command.add_argument("--table", type=Path, required=True)
             command.add_argument("--manifest", type=Path, required=True, help="says which source an image belongs to")
-        command.set_defaults(run=_RUN[name])
+        command.set_defaults(run=_RUN[name], records_cost=False)
     check = kinds.add_parser("check-classes", help="report what is wrong with a pascal_classes.txt")
     check.add_argument("--class-file", type=Path, required=True)
     check.add_argument(
         "--protocol", type=Path, nargs="*", default=[], help="protocols of the data set, to compare with"
     )
     check.add_argument("--out", type=Path, help="write the corrected file")
-    check.set_defaults(run=_check)
+    check.set_defaults(run=_check, records_cost=False)
 
 
 def import_captions(folder: Path, out: Path) -> None:

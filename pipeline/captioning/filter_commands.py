@@ -66,6 +66,7 @@ def _add_tables(command: argparse.ArgumentParser, required: bool) -> None:
 
 def _filter(arguments: argparse.Namespace) -> None:
     if arguments.noun_folder:
+        arguments.records_cost = False
         _filter_folder(arguments)
         return
     from pipeline.captioning.noun_filter import filter_nouns

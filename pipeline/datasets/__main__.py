@@ -59,7 +59,7 @@ def _add_init(commands: Any) -> None:
     init = commands.add_parser("init", help="check your own data and write its splits, tasks and experiment")
     init.add_argument("root", type=Path, help="folder with images/, masks/ and classes.txt")
     init.add_argument("--seed", type=int, default=0, help="seed of the division into train and val")
-    init.set_defaults(run=_init)
+    init.set_defaults(run=_init, records_cost=False)
 
 
 def _add_import(commands: Any) -> None:
@@ -77,6 +77,7 @@ def _add_import(commands: Any) -> None:
     checkpoint.set_defaults(run=_import_checkpoint)
     for command in (replay, checkpoint):
         command.add_argument("--out", type=Path, required=True)
+        command.set_defaults(records_cost=False)
 
 
 def _add_task(parser: argparse.ArgumentParser) -> None:
