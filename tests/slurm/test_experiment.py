@@ -108,7 +108,8 @@ def test_a_cancelled_and_a_killed_training_are_tried_again_and_go_on_where_they_
     tries = bad_day.jobs["train_base"]
     for kind, recipe, state in (("cancel", "ce", "CANCELLED"), ("kill", "bce", "FAILED")):
         mine = [job for job in tries if f"wildcards_{recipe}" in job["Comment"]]
-        assert [(job["JobState"], job["MinMemoryNode"]) for job in mine] == [(state, "32000M"), ("COMPLETED", "64000M")]
+        # 64000M is 62.50G in the words of scontrol.
+        assert [(job["JobState"], job["MinMemoryNode"]) for job in mine] == [(state, "32000M"), ("COMPLETED", "62.50G")]
         assert mine[0]["JobId"] == bad_day.struck[kind][0]
         assert bad_day.continued(f"results/tiny/base/{recipe}/seed0") >= 8
 
