@@ -18,7 +18,8 @@ def main(argv: list[str] | None = None) -> int:
     ledger.add_argument("--out", type=Path, help="another file than REPRODUCIBILITY.md")
     ledger.add_argument("--settings", metavar="JSON", help="laid over every experiment, e.g. another results folder")
     ledger.set_defaults(run=_ledger)
-    cost = commands.add_parser("cost", help="iterations, memory and time of an experiment before it is run")
+    about = "iterations, memory and time of an experiment before it is run"
+    cost = commands.add_parser("cost", aliases=["dry-cost"], help=about)
     cost.add_argument("file", type=Path, nargs="+", help="configuration files, layered from left to right")
     cost.add_argument("--tflops", type=float, default=30.0, help="sustained 10^12 operations per second (default 30)")
     cost.set_defaults(run=_cost)

@@ -88,5 +88,5 @@ def test_shared_base_steps_stand_once(capsys: pytest.CaptureFixture[str]) -> Non
         ["wilson", "0"],
         ["wilson", "1"],
     ]
-    assert main(["cost", str(ROOT / "config.yaml"), "--tflops", "1"]) == 0
+    assert main(["dry-cost", str(ROOT / "config.yaml"), "--tflops", "1"]) == 0
     assert "at 1 TFLOP/s sustained" in capsys.readouterr().out
