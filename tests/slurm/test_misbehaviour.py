@@ -99,7 +99,7 @@ def test_two_hundred_small_jobs_are_four_submissions(
     made, running = small_jobs
     assert running.wait(400 * PATIENCE) == 0, made.log.read_text()[-3000:]
     assert len(list((made.folder / "small").glob("*.txt"))) == 200
-    assert [state for state, *_ in submitted(cluster, "small")] == ["COMPLETED"] * 4
+    assert [state for state, *_ in submitted(cluster, "small_small")] == ["COMPLETED"] * 4
 
 
 def test_an_interrupted_snakemake_takes_its_jobs_with_it(folder: Path, cluster: Cluster) -> None:
