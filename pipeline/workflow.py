@@ -82,12 +82,7 @@ class Workflow:
 
     def settings(self, *sections: str) -> str:
         """Return the named sections as JSON for `--settings`."""
-        if "crawl_ingest" not in sections or self.config.crawl_ingest.safety.model != "none":
-            return settings_json(self.config, *sections)
-        # Pools that were crawled before there was a safety check are not crawled anew for the lack of one.
-        known = json.loads(settings_json(self.config, *sections))
-        del known["crawl_ingest"]["safety"]
-        return json.dumps(known, sort_keys=True, separators=(",", ":"))
+        return settings_json(self.config, *sections)
 
     def drawing_settings(self) -> str:
         """Return what the drawn data set depends on."""
@@ -253,10 +248,6 @@ class Workflow:
         # In how many processes a step is trained changes its result by rounding alone: no reason to train it again.
         known: dict[str, Any] = json.loads(self.settings("train", "datasets"))
         known["train"].pop("processes", None)
-        # Younger keys at their defaults, which change nothing either, must not make older results stale.
-        for key, neutral in (("accumulate", 1), ("norms", "batch")):
-            if known["train"][key] == neutral:
-                del known["train"][key]
         return known
 
     def training_threads(self) -> int:
