@@ -1,6 +1,8 @@
 """What a change runs again, and what it does not: every row of docs/reruns.md, asserted by a dry run."""
 
 import re
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -91,6 +93,15 @@ def test_what_changed_classes_of_own_data_run(own: Planned) -> None:
         assert own.jobs() == OWN["a class renamed, so another query"][1]
 
 
+def verified(finished: Workspace) -> str:
+    """Return what the command that moves damaged artifacts aside prints."""
+    words = [sys.executable, "-m", "pipeline.verify", "--config", "config.yaml", "--config", "tiny.yaml"]
+    environment = finished.environment()
+    done = subprocess.run(words, cwd=finished.folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    return done.stdout
+
+
 def test_a_corrupted_artifact_is_named_and_made_again(finished: Workspace) -> None:
     target = "results/tiny/selection/step1/new_classes.parquet"
     table = finished.folder / "results" / "tiny" / "selection" / "step1" / "noun_filter.parquet"
@@ -101,12 +112,14 @@ def test_a_corrupted_artifact_is_named_and_made_again(finished: Workspace) -> No
         said = failed.stdout + failed.stderr
         assert failed.returncode != 0 and "noun_filter.parquet is not readable Parquet" in said
         assert "delete it and rerun its stage" in said
-        table.unlink()
+        assert f"{table.relative_to(finished.folder)}: " in verified(finished)
+        assert not table.exists() and finished.planned("--", target)["noun_filter"] == 1
         done = finished.run("--", target)
         assert done.returncode == 0, done.stderr[-3000:]
         assert table.read_bytes() == whole
     finally:
         table.write_bytes(whole)
+        table.with_name(f"{table.name}.damaged").unlink(missing_ok=True)
     # What was made again is what it was, so nothing that follows runs.
     assert finished.planned() == {}
 
