@@ -3,7 +3,6 @@
 import hashlib
 import importlib.metadata
 import io
-import json
 import shutil
 import tarfile
 from collections.abc import Iterable
@@ -18,14 +17,13 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from pipeline.artifacts import INGEST, MANIFEST, SAFETY, read_json, read_table, with_safety
-from pipeline.config import Config, Safety
+from pipeline.config import Safety
 from pipeline.crawl_ingest.merge import merge
 from pipeline.crawl_ingest.open_nsfw import FILE, MEAN_BGR, OpenNsfw, prepare
 from pipeline.crawl_ingest.safety import BATCH, SafetyCheck, open_safety
 from pipeline.crawl_ingest.state import Outcome, PoolState
 from pipeline.progress import Progress
 from pipeline.weights import packaged_weights
-from pipeline.workflow import Workflow
 from tests.crawl_ingest.pool import Pool, jpeg
 from tests.crawl_ingest.server import RawServer, reply, say
 
@@ -251,14 +249,6 @@ def test_missing_weights_end_a_crawl_before_its_first_request(
 
 def _absent(name: str) -> Any:
     raise importlib.metadata.PackageNotFoundError(name)
-
-
-def test_a_check_that_is_off_is_no_reason_to_crawl_again() -> None:
-    config = Config().model_dump(mode="json")
-    assert "safety" not in json.loads(Workflow(config).settings("crawl_ingest"))["crawl_ingest"]
-    config["crawl_ingest"]["safety"]["model"] = "open_nsfw"
-    known = json.loads(Workflow(config).settings("crawl_ingest", "eval"))
-    assert known["crawl_ingest"]["safety"] == {"model": "open_nsfw", "threshold": 0.8}
 
 
 def test_refused_bytes_can_be_got_rid_of_without_harm(
