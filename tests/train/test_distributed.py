@@ -357,11 +357,9 @@ def test_processes_are_no_reason_to_train_again() -> None:
     assert (alone.training_threads(), several.training_threads()) == (3, 12)
 
 
-def test_micro_batches_and_norms_are_one_and_their_defaults_are_not() -> None:
-    """At their defaults results stay valid that were trained before the keys existed."""
+def test_micro_batches_and_norms_are_a_reason_to_train_again() -> None:
     raw = {"experiment": {"runs": [{"method": "ft"}]}}
     plain = Workflow(raw)
-    assert not {"accumulate", "norms"} & json.loads(plain.run_settings("ft"))["train"].keys()
     for key, value in (("accumulate", 2), ("norms", "frozen")):
         other = Workflow({**raw, "train": {key: value}})
         assert json.loads(other.run_settings("ft"))["train"][key] == value
