@@ -1,8 +1,8 @@
 """Our ingestion beside img2dataset 1.47 on one loopback server, in one run; or its memory over growing lists.
 
     python3 -m venv /tmp/img2dataset && /tmp/img2dataset/bin/pip install img2dataset==1.47.0
-    python bench/ingest.py --peer /tmp/img2dataset/bin/python              # 5,000 JPEGs, both, three rounds
-    python bench/ingest.py --memory 5000 50000                             # ours alone, peak memory of each
+    python -m bench.ingest --peer /tmp/img2dataset/bin/python              # 5,000 JPEGs, both, three rounds
+    python -m bench.ingest --memory 5000 50000                             # ours alone, peak memory of each
 
 Both write WebDataset shards of the same JPEGs, keep their bytes, decode every image and take its sha256. Ours also
 reads robots.txt, guards addresses, keeps state for resuming, hashes perceptually and drops duplicates. CPU seconds are
