@@ -33,12 +33,12 @@ def read_settings(arguments: argparse.Namespace) -> Config:
     return load_config(arguments.config, arguments.settings)
 
 
-def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, keeps_cost: bool = False) -> int:
+def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
     """Parse, call the sub-command's `run(arguments)`, and turn a ValueError into one line and exit code 2.
 
     Every sub-parser sets its function by `set_defaults(run=...)`. What the command cost is written beside its first
-    output, unless it `keeps_cost` itself, or `arguments.records_cost` is false: a folder in somebody else's format
-    gets no file of ours.
+    output, unless `set_defaults(records_cost=False)`: for a command that keeps its own record or makes nothing of an
+    experiment, and for a folder in somebody else's format, which gets no file of ours.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args(words)
@@ -46,7 +46,7 @@ def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, 
     cost, before = Cost(), processed.copy()
     try:
         run(arguments)
-        if not keeps_cost and getattr(arguments, "records_cost", True):
+        if getattr(arguments, "records_cost", True):
             _record(f"{parser.prog.rpartition('.')[2]} {words[0]}", arguments, cost, before)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

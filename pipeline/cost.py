@@ -87,9 +87,9 @@ def main(argv: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m pipeline.cost", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.set_defaults(run=lambda arguments: print_bill(read_settings(arguments), arguments.json))
+    parser.set_defaults(run=lambda arguments: print_bill(read_settings(arguments), arguments.json), records_cost=False)
     add_settings(parser)
-    return run_cli(parser, argv, keeps_cost=True)
+    return run_cli(parser, argv)
 
 
 if __name__ == "__main__":

@@ -100,9 +100,9 @@ def main(argv: list[str] | None = None) -> int:
     from pipeline.cli import add_settings, read_settings, run_cli
 
     parser = argparse.ArgumentParser(prog="python -m pipeline.verify", description=__doc__)
-    parser.set_defaults(run=lambda arguments: _print(verify(read_settings(arguments))))
+    parser.set_defaults(run=lambda arguments: _print(verify(read_settings(arguments))), records_cost=False)
     add_settings(parser)
-    return run_cli(parser, argv, keeps_cost=True)
+    return run_cli(parser, argv)
 
 
 def _print(found: list[Path]) -> None:

@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     """Return the exit code: 75 if the step saved its state after SIGTERM and waits to be run again."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.train", description=__doc__)
     parser.add_argument("--processes", type=int, default=1, help="train in that many processes (one per GPU)")
-    parser.set_defaults(argv=sys.argv[1:] if argv is None else argv)
+    parser.set_defaults(argv=sys.argv[1:] if argv is None else argv, records_cost=False)
     commands = parser.add_subparsers(required=True)
     base = commands.add_parser("base", help="step 0: full supervision under one classification loss")
     base.add_argument("--recipe", required=True, help="classification loss: ce or bce")
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--train-list", type=Path, required=True)
         command.add_argument("--out", type=Path, required=True, help="folder of the step")
         add_settings(command)
-    return run_cli(parser, argv, keeps_cost=True)
+    return run_cli(parser, argv)
 
 
 def _train(arguments: argparse.Namespace) -> None:

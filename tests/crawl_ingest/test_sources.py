@@ -6,7 +6,6 @@ real service.
 """
 
 import asyncio
-import io
 import json
 import os
 import threading
@@ -14,9 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, write_json, write_table
 from pipeline.config import CrawlIngest
@@ -26,6 +23,7 @@ from pipeline.crawl_ingest.downloader import Downloader
 from pipeline.crawl_ingest.merge import merge
 from pipeline.crawl_ingest.network import ENVIRONMENT
 from pipeline.crawl_ingest.sources import SearchError, open_source
+from tests.crawl_ingest.pool import jpeg
 from tests.crawl_ingest.server import Answer, RawServer, reply, say, serving
 
 API = "http://api.test/v1/images/"
@@ -137,13 +135,6 @@ def test_an_error_status_is_named(server: RawServer) -> None:
     server.answers[asked("cat", 1)] = say(reply(b"{}", status=401))
     with pytest.raises(SearchError, match="failed: http_error 401"):
         candidates()
-
-
-def jpeg(seed: int) -> bytes:
-    values = np.random.default_rng(seed).integers(0, 255, (9, 12, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(values).resize((120, 90), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 class Pool:
