@@ -14,7 +14,7 @@ LOCK   := envs/main.lock.txt
 READY  := $(VENV)/.ready
 CORES  ?= 2
 SLURM_LIMIT ?= 1500
-SMK    := $(BIN)/python -m pipeline.locked .snakemake/run.lock \
+SMK    := $(BIN)/python -m pipeline.runtime.lock .snakemake/run.lock \
           snakemake --nolock --cores $(CORES) --workflow-profile profiles/default --quiet rules host
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -44,7 +44,7 @@ test-slurm: $(READY)
 	@if tests/slurm/install.sh; then timeout --foreground -k 60 $(SLURM_LIMIT) $(BIN)/pytest tests/slurm --durations=5; fi
 
 cost: $(READY)
-	@$(BIN)/python -m pipeline.cost --config config.yaml $(if $(EXPERIMENT),--config $(EXPERIMENT))
+	@$(BIN)/python -m pipeline.eval.cost_summary --config config.yaml $(if $(EXPERIMENT),--config $(EXPERIMENT))
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from pipeline.crawl_ingest.duplicates import HashIndex
+from pipeline.crawl_ingest.pool.duplicates import HashIndex
 
 BITS, ASKED = 4, 4000
 

@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.intake import FORMATS, IntakeError, accept
-from pipeline.crawl_ingest.reasons import FAILED
+from pipeline.crawl_ingest.checks.image import FORMATS, IntakeError, accept
+from pipeline.crawl_ingest.checks.reasons import FAILED
 
 SECONDS, MEGABYTES = 5.0, 600
 """Caps of one input: wall time, and growth of the child's peak memory (16 megapixels take 64 MB as RGBA)."""

@@ -33,8 +33,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artifacts import INGEST, QUERIES, read_rows, write_json, write_table
-from pipeline.crawl_ingest.network import ENVIRONMENT
-from pipeline.crawl_ingest.pace import FOLDER
+from pipeline.crawl_ingest.fetch.network import ENVIRONMENT
+from pipeline.crawl_ingest.fetch.rate_limit import FOLDER
 
 HOSTS, WARM, THREADS = 8, 10, 32
 PEER = """

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline.captioning.nouns import extract_nouns
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.intake import accept
+from pipeline.crawl_ingest.checks.image import accept
 from pipeline.datasets.transforms import TrainGeometry, normalise
 from pipeline.fourier_filter.pictures import load_square
 from pipeline.fourier_filter.spectra import log_amplitude

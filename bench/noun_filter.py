@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.captioning.authors import CLASS_NAMES
+from pipeline.captioning.authors.files import CLASS_NAMES
 from pipeline.captioning.wordnet import WordNetSimilarity
 from pipeline.captioning.wordnet.reader import WordNet
 from pipeline.captioning.wordnet.score import TABLE
@@ -101,7 +101,7 @@ def bench_pairs(timed: int, ours: int) -> None:
 def write_tables(folder: Path, rows: int, shard: int = SHARD, vocabulary: int = VOCABULARY) -> None:
     """Write manifest, captions and nouns of `rows` candidates in shards, and a protocol."""
     from pipeline.artifacts import MANIFEST, table_writer, write_json
-    from pipeline.datasets.class_names import VOC
+    from pipeline.datasets.readers.class_names import VOC
 
     names = {str(i): name for i, name in enumerate(VOC) if i}
     write_json(folder / "protocol.json", {"class_names": names, "order": list(range(21))})
@@ -135,8 +135,8 @@ def write_texts(folder: Path, shard: str, ids: list[str], words: list[list[str]]
 
 def filter_rows(folder: Path, similarity: str, cache: str) -> None:
     """Filter the tables of `write_tables` once."""
-    from pipeline.captioning.noun_filter import filter_nouns
-    from pipeline.captioning.texts import Texts
+    from pipeline.captioning.noun_filter.judge import filter_nouns
+    from pipeline.captioning.noun_filter.texts import Texts
     from pipeline.config import NounFilter
 
     captions, nouns = (sorted(folder.glob(f"{name}*.parquet")) for name in ("captions", "nouns"))
@@ -147,7 +147,7 @@ def filter_rows(folder: Path, similarity: str, cache: str) -> None:
 
 def embed_vocabulary(cache: str) -> None:
     """Put the vectors of the words of `write_tables`, and of the class words, into the cache."""
-    from pipeline.captioning.similarity import build
+    from pipeline.captioning.noun_filter.similarity import build
     from pipeline.captioning.vocabulary import Vocabulary
 
     classes = [word for words in Vocabulary.load().words.values() for word in words]

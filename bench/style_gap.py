@@ -15,8 +15,8 @@ from PIL import Image
 from pipeline.datasets.transforms import eval_geometry, normalise
 from pipeline.eval import ConfusionMatrix
 from pipeline.miniweb.drawing import STYLES, draw_scene
-from pipeline.train.models import load_model
-from pipeline.train.resize import upsample
+from pipeline.models import load_model
+from pipeline.models.resize import upsample
 
 SIDE = 96
 _TAG = 991

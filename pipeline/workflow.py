@@ -10,10 +10,10 @@ from typing import Any
 
 from pipeline.artifacts import Layout
 from pipeline.config import Config, ConfigError, Run, parse_config, read_yaml, settings_json
+from pipeline.config.plans import learns_from_web, plans, replays
 from pipeline.datasets.tasks import canonical_task, classes_per_step
-from pipeline.plans import learns_from_web, plans, replays
-from pipeline.train.methods import Heads, get, settings_of
-from pipeline.train.recipes import base_recipes, get_recipe
+from pipeline.methods import Heads, get, settings_of
+from pipeline.methods.recipes import base_recipes, get_recipe
 
 ISOLATED_ENVIRONMENT = ".venv-openflamingo3b"
 """Virtual environment of a captioner whose library versions exclude ours."""

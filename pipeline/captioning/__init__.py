@@ -1,6 +1,6 @@
 """Captions, nouns, class vocabulary and the noun filter. `python -m pipeline.captioning --help`."""
 
-from pipeline.lazy import lazy_names
+from pipeline.runtime.lazy import lazy_names
 
 STAGE_VERSION = 2
 
@@ -9,8 +9,8 @@ __getattr__ = lazy_names(
     {
         "caption": "captions",
         "extract_nouns": "nouns",
-        "filter_nouns": "noun_filter",
-        "Similarity": "similarity",
+        "filter_nouns": "noun_filter.judge",
+        "Similarity": "noun_filter.similarity",
         "Captioner": "captioners",
     },
 )

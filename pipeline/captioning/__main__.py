@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.captioning.authors_commands import add_authors
-from pipeline.captioning.filter_commands import add_calibrate, add_compare, add_filter
-from pipeline.cli import add_settings, read_settings, run_cli
+from pipeline.captioning.authors.commands import add_authors
+from pipeline.captioning.noun_filter.commands import add_calibrate, add_compare, add_filter
+from pipeline.runtime.cli import add_settings, read_settings, run_cli
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from pipeline.artifacts import CAPTIONS, INGEST, read_json, read_table, write_ta
 from pipeline.captioning.captioners import Captioner, Source, WrittenCaptions, build
 from pipeline.config import Captioner as Settings
 from pipeline.datasets.images import open_image
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 Row = dict[str, Any]
 

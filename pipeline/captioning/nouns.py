@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.artifacts import CAPTIONS, NOUNS, read_table, write_table
 from pipeline.captioning.vocabulary import Vocabulary
 from pipeline.config import Nouns
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 
 def write_nouns(captions: Path, settings: Nouns, out: Path, vocabulary: str = "") -> None:

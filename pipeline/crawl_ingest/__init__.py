@@ -1,6 +1,6 @@
 """Queries, polite download, content checks, duplicates and shards. `python -m pipeline.crawl_ingest --help`."""
 
-from pipeline.lazy import lazy_names
+from pipeline.runtime.lazy import lazy_names
 
 STAGE_VERSION = 4
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.cli import add_settings, read_settings, run_cli
-from pipeline.crawl_ingest.reasons import FAILED
+from pipeline.crawl_ingest.checks.reasons import FAILED
+from pipeline.runtime.cli import add_settings, read_settings, run_cli
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,13 +71,13 @@ def _ingest(arguments: argparse.Namespace) -> None:
 
 
 def _merge(arguments: argparse.Namespace) -> None:
-    from pipeline.crawl_ingest.merge import merge
+    from pipeline.crawl_ingest.pool.merge import merge
 
     merge(arguments.queries, arguments.shards, read_settings(arguments).crawl_ingest, arguments.out)
 
 
 def _card(arguments: argparse.Namespace) -> None:
-    from pipeline.crawl_ingest.card import write_card
+    from pipeline.crawl_ingest.pool.card import write_card
 
     write_card(arguments.manifests, read_settings(arguments).crawl_ingest, arguments.out)
 

@@ -15,20 +15,20 @@ from typing import Any
 
 from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, with_safety
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.downloader import Downloader
-from pipeline.crawl_ingest.duplicates import HashIndex
-from pipeline.crawl_ingest.host import FetchError
-from pipeline.crawl_ingest.intake import perceptual_hash
-from pipeline.crawl_ingest.licence import allows
-from pipeline.crawl_ingest.network import SITE
+from pipeline.crawl_ingest.checks.image import perceptual_hash
+from pipeline.crawl_ingest.checks.licence import allows
+from pipeline.crawl_ingest.checks.reasons import KEPT, status_of
+from pipeline.crawl_ingest.fetch.downloader import Downloader
+from pipeline.crawl_ingest.fetch.host import FetchError
+from pipeline.crawl_ingest.fetch.network import SITE
 from pipeline.crawl_ingest.plan import query_limit
-from pipeline.crawl_ingest.reasons import KEPT, status_of
-from pipeline.crawl_ingest.recorder import Download, Recorder
-from pipeline.crawl_ingest.safety import open_safety
-from pipeline.crawl_ingest.shard import decide, write_shard
+from pipeline.crawl_ingest.pool.duplicates import HashIndex
+from pipeline.crawl_ingest.pool.recorder import Download, Recorder
+from pipeline.crawl_ingest.pool.safety import open_safety
+from pipeline.crawl_ingest.pool.shard import decide, write_shard
+from pipeline.crawl_ingest.pool.state import Outcome, PoolState
 from pipeline.crawl_ingest.sources import Candidate, Source, open_source
-from pipeline.crawl_ingest.state import Outcome, PoolState
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 Row = dict[str, Any]
 PAGE = 256

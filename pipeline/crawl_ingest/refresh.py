@@ -12,14 +12,14 @@ from typing import Any
 
 from pipeline.artifacts import INGEST, read_rows, write_json
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.checks.image import IntakeError, accept
 from pipeline.crawl_ingest.crawl import policy
-from pipeline.crawl_ingest.downloader import Downloader
-from pipeline.crawl_ingest.host import FetchError
-from pipeline.crawl_ingest.intake import IntakeError, accept
+from pipeline.crawl_ingest.fetch.downloader import Downloader
+from pipeline.crawl_ingest.fetch.host import FetchError
+from pipeline.crawl_ingest.pool.spool import Place
+from pipeline.crawl_ingest.pool.state import PoolState
 from pipeline.crawl_ingest.sources import Source, open_source
-from pipeline.crawl_ingest.spool import Place
-from pipeline.crawl_ingest.state import PoolState
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 Drift = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""`python -m pipeline.datasets prepare|explain|compare-splits|init|import|protocol`."""
+"""`python -m pipeline.datasets prepare|explain|compare-splits|init|protocol`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli
 
 DATASETS = ("voc", "ade", "coco", "coco_voc", "own", "minivoc")
 
@@ -19,7 +19,6 @@ def main(argv: list[str] | None = None) -> int:
     _add_explain(commands)
     _add_compare(commands)
     _add_init(commands)
-    _add_import(commands)
     protocol = commands.add_parser("protocol", help="write images, classes and labels of one step")
     protocol.add_argument("--step", type=int, required=True)
     protocol.add_argument("--out", type=Path, required=True)
@@ -62,24 +61,6 @@ def _add_init(commands: Any) -> None:
     init.set_defaults(run=_init, records_cost=False)
 
 
-def _add_import(commands: Any) -> None:
-    kinds = commands.add_parser("import", help="take over what the original repositories wrote").add_subparsers(
-        required=True
-    )
-    replay = kinds.add_parser("replay", help="a replay folder with train_fullPath.txt, as pseudolabels.parquet")
-    replay.add_argument("root", type=Path)
-    replay.add_argument("--per-source", type=int, default=2, help="images of each source image")
-    replay.set_defaults(run=_import_replay)
-    checkpoint = kinds.add_parser("checkpoint", help="a .pth of MiB, PLOP, SATS, SSUL or WILSON, as model.safetensors")
-    checkpoint.add_argument("file", type=Path)
-    checkpoint.add_argument("--protocol", type=Path, required=True, help="protocol/step<k>.json of its step")
-    checkpoint.add_argument("--backbone", default="", help="its network, if not the one of the code base")
-    checkpoint.set_defaults(run=_import_checkpoint)
-    for command in (replay, checkpoint):
-        command.add_argument("--out", type=Path, required=True)
-        command.set_defaults(records_cost=False)
-
-
 def _add_task(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help=", ".join(DATASETS))
     parser.add_argument("task", help="15-1, 100-50, voc, ...")
@@ -102,7 +83,7 @@ def _explain(arguments: argparse.Namespace) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     from pipeline.datasets import DatasetError
-    from pipeline.datasets.readers import open_dataset
+    from pipeline.datasets.readers.registry import open_dataset
     from pipeline.datasets.split_lists import compare_lists
 
     reader = open_dataset(arguments.dataset, arguments.root)
@@ -118,18 +99,6 @@ def _init(arguments: argparse.Namespace) -> None:
     from pipeline.datasets.own_init import init_own
 
     print("\n".join(init_own(arguments.root, arguments.seed)))
-
-
-def _import_replay(arguments: argparse.Namespace) -> None:
-    from pipeline.migration.replay import import_replay
-
-    print(import_replay(arguments.root, arguments.out, arguments.per_source))
-
-
-def _import_checkpoint(arguments: argparse.Namespace) -> None:
-    from pipeline.migration.checkpoint import import_checkpoint
-
-    print(import_checkpoint(arguments.file, arguments.protocol, arguments.out, arguments.backbone))
 
 
 def _protocol(arguments: argparse.Namespace) -> None:

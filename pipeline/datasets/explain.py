@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import nearest
 from pipeline.datasets import reference
-from pipeline.datasets.readers import READERS, open_dataset
+from pipeline.datasets.readers.registry import READERS, open_dataset
 from pipeline.datasets.tasks import SETTINGS, Rule, aliases_of, canonical_task, classes_per_step, label_map
 
 _SETTING_TEXT = {

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets import DatasetError
-from pipeline.datasets.task_tables import VOC_TO_COCO
 from pipeline.datasets.tasks import classes_per_step
+from pipeline.datasets.tasks.tables import VOC_TO_COCO
 
 Row = dict[str, Any]
 

@@ -15,10 +15,10 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.artifacts import write_text
 from pipeline.datasets import DatasetError
-from pipeline.datasets.own import LAYOUT, Own, read_classes
-from pipeline.datasets.reader import Item, count_pixels
-from pipeline.datasets.task_files import FILE, read_tasks
-from pipeline.datasets.task_tables import Steps
+from pipeline.datasets.readers.base import Item, count_pixels
+from pipeline.datasets.readers.own import LAYOUT, Own, read_classes
+from pipeline.datasets.tasks.files import FILE, read_tasks
+from pipeline.datasets.tasks.tables import Steps
 
 EXPERIMENT = "experiment.yaml"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

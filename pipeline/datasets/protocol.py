@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pipeline.artifacts import write_json
 from pipeline.config import Datasets
 from pipeline.datasets import DatasetError
-from pipeline.datasets.reader import Item, Reader
-from pipeline.datasets.readers import open_dataset
+from pipeline.datasets.readers.base import Item, Reader
+from pipeline.datasets.readers.registry import open_dataset
 from pipeline.datasets.split_lists import read_list
 from pipeline.datasets.tasks import canonical_task, classes_per_step, order
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.datasets import DatasetError
-from pipeline.datasets.reader import Reader
+from pipeline.datasets.readers.base import Reader
 from pipeline.datasets.tasks import classes_per_step
 
 SHOWN = 10

@@ -1,7 +1,7 @@
 """Evaluation, summary table and report. `python -m pipeline.eval --help`."""
 
-from pipeline.confusion import ConfusionMatrix as ConfusionMatrix
-from pipeline.lazy import lazy_names
+from pipeline.metrics.confusion import ConfusionMatrix  # noqa: F401  (a public name of this stage)
+from pipeline.runtime.lazy import lazy_names
 
 STAGE_VERSION = 1
 

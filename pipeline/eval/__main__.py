@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.cli import add_settings, read_settings, run_cli
-from pipeline.heap import keep_freed_memory
+from pipeline.runtime.allocator import keep_freed_memory
+from pipeline.runtime.cli import add_settings, read_settings, run_cli
 
 
 def main(argv: list[str] | None = None) -> int:

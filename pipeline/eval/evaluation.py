@@ -14,15 +14,15 @@ from PIL import Image
 
 from pipeline.artifacts import atomic_dir, atomic_path, read_json, write_json
 from pipeline.config import Config
-from pipeline.confusion import ConfusionMatrix
 from pipeline.datasets.samples import EvalDataset
 from pipeline.eval.conventions import conventions
 from pipeline.eval.step_means import step_means
-from pipeline.progress import Progress
-from pipeline.train.methods import Method, StepInfo, get, settings_of
-from pipeline.train.models import SegmentationModel, load_model
-from pipeline.train.recipes import get_recipe
-from pipeline.train.resize import upsample
+from pipeline.methods import Method, StepInfo, get, settings_of
+from pipeline.methods.recipes import get_recipe
+from pipeline.metrics.confusion import ConfusionMatrix
+from pipeline.models import SegmentationModel, load_model
+from pipeline.models.resize import upsample
+from pipeline.runtime.progress import Progress
 
 
 def evaluate(

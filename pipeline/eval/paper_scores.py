@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline.artifacts import Layout
 from pipeline.config import Config, Run
-from pipeline.confusion import ConfusionMatrix
 from pipeline.datasets.tasks import classes_per_step
 from pipeline.eval.step_means import step_means
+from pipeline.metrics.confusion import ConfusionMatrix
 
 COLUMNS = ("old", "new", "all", "avg")
 Scores = dict[str, float | None]
@@ -52,6 +52,6 @@ def _file(config: Config, run: Run, seed: int, step: int) -> Path:
     paths = Layout.of(config)
     if step:
         return Path(paths.step(run.name, seed, step, "confusion.npy"))
-    from pipeline.train.recipes import base_recipes
+    from pipeline.methods.recipes import base_recipes
 
     return Path(paths.base(base_recipes(config)[run.name], seed, "confusion.npy"))

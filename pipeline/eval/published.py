@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from pipeline.config import Published
-from pipeline.experiments.table import Key, read_table
+from pipeline.eval.published_table import Key, read_table
 
 WEB = "web100"
 """Variant of Web-WILSS that learns from the web alone and replays web images, as our runs do."""

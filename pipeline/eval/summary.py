@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.artifacts import Layout, atomic_path, read_json
 from pipeline.config import Config
-from pipeline.train.recipes import base_recipes
+from pipeline.methods.recipes import base_recipes
 
 COLUMNS = ("method", "variant", "seed", "step", "old", "new", "all", "all_no_background", "harmonic")
 _SCORES = COLUMNS[4:]

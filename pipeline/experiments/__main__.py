@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.cli import run_cli
+from pipeline.runtime.cli import run_cli
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def _ledger(arguments: argparse.Namespace) -> None:
 
 def _cost(arguments: argparse.Namespace) -> None:
     from pipeline.config import load_config
-    from pipeline.experiments.cost import cost_lines
+    from pipeline.experiments.estimate import cost_lines
 
     print("\n".join(cost_lines(load_config(arguments.file), arguments.tflops)))
 

@@ -13,7 +13,7 @@ import yaml
 
 from pipeline.artifacts import write_text
 from pipeline.config import Published
-from pipeline.experiments.table import MEMORY, ROOT, Key, all_keys, read_table
+from pipeline.eval.published_table import MEMORY, ROOT, Key, all_keys, read_table
 
 Settings = dict[str, Any]
 

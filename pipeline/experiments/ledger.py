@@ -9,7 +9,7 @@ from pipeline.artifacts import write_text
 from pipeline.config import Config, Published, Run, load_config
 from pipeline.eval.beside_papers import difference, numbers
 from pipeline.eval.paper_scores import COLUMNS, Scores, our_scores
-from pipeline.experiments.table import ROOT, all_keys
+from pipeline.eval.published_table import ROOT, all_keys
 
 LEDGER = ROOT / "REPRODUCIBILITY.md"
 _INTRO = """# Reproducibility ledger

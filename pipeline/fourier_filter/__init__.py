@@ -1,6 +1,6 @@
 """Fourier domain discriminator and selection of web images. `python -m pipeline.fourier_filter --help`."""
 
-from pipeline.lazy import lazy_names
+from pipeline.runtime.lazy import lazy_names
 
 STAGE_VERSION = 1
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from pipeline.artifacts import MANIFEST, read_json, read_table, write_json
 from pipeline.config import Discriminator as Settings
 from pipeline.fourier_filter.pictures import load_all, load_square
-from pipeline.fourier_filter.training import auroc, fit, fit_profile, profile_features
+from pipeline.fourier_filter.training import fit, fit_profile, profile_features
+from pipeline.metrics.auroc import auroc
 
 Row = dict[str, Any]
 

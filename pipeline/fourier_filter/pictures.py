@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.datasets.images import open_image
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 
 def load_square(image: Image.Image, side: int) -> NDArray[np.uint8]:

@@ -14,16 +14,7 @@ from pipeline.config import Discriminator as Settings
 from pipeline.fourier_filter.discriminator import Discriminator
 from pipeline.fourier_filter.pictures import augment, centre
 from pipeline.fourier_filter.spectra import radial_profile
-
-
-def auroc(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:
-    """Return the chance that a positive scores higher than a negative, ties counted half."""
-    from sklearn.metrics import roc_auc_score
-
-    if not len(positive) or not len(negative):
-        return float("nan")
-    truth = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
-    return float(roc_auc_score(truth, np.r_[positive, negative]))
+from pipeline.metrics.auroc import auroc
 
 
 def fit(

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts import ArtifactError, read_json
+from pipeline.losses.ssul import head_sizes
 from pipeline.migration.layouts import LAYOUTS, SSUL, Layout, layout_of
 from pipeline.migration.reading import read_original
-from pipeline.train.models import SegmentationModel, build_model, save_model
-from pipeline.train.ssul_rules import head_sizes
+from pipeline.models import SegmentationModel, build_model, save_model
 
 _SHOWN = 12
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import Tensor
 
-from pipeline.train.models import mix_transformer_weights, pretrained
+from pipeline.models import mix_transformer_weights, pretrained
 
 _ABN_HEAD = {
     "map_convs.": "branches.",

@@ -12,7 +12,7 @@ from pipeline.artifacts import PSEUDOLABELS, write_table
 from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_image, open_mask, read_bytes
 from pipeline.datasets.original_layout import replay_pairs
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 Row = dict[str, Any]
 

@@ -27,7 +27,7 @@ from pipeline.artifacts import atomic_dir, file_sha256
 from pipeline.miniweb.drawing import STYLES, describe, draw_scene, sample_class_ids
 from pipeline.miniweb.drawing.captions import word_for
 from pipeline.miniweb.minivoc import SIZES
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 SIDE = 64
 _TAG = 0xCA97

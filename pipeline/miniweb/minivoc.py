@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.artifacts import atomic_dir
 from pipeline.miniweb.drawing import CLASS_NAMES, draw_scene, sample_class_ids
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 SIZES = ((128, 96), (128, 96), (120, 96), (112, 96), (96, 120))
 """Width and height of images; most are landscape, as in VOC."""

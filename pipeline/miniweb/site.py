@@ -23,7 +23,7 @@ from pipeline.miniweb.drawing import CLASS_NAMES, STYLES, describe, draw_scene, 
 from pipeline.miniweb.drawing.captions import word_for
 from pipeline.miniweb.faults import FAULTS, LISTED_ONCE
 from pipeline.miniweb.minivoc import SIZES
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 HOSTS = ("photos.miniweb.test", "cdn.miniweb.test", "blog.miniweb.test")
 LICENCES = ("by", "by-sa", "cc0", "by-nc")

@@ -1,6 +1,6 @@
 """Replay selection, pseudo-labels and training lists. `python -m pipeline.pseudolabel --help`."""
 
-from pipeline.lazy import lazy_names
+from pipeline.runtime.lazy import lazy_names
 
 STAGE_VERSION = 1
 

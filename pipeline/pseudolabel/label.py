@@ -16,9 +16,9 @@ from pipeline.artifacts import PSEUDOLABELS, REPLAY, atomic_dir, read_table, wri
 from pipeline.config import PseudoLabel
 from pipeline.datasets.images import open_image
 from pipeline.datasets.transforms import normalise
-from pipeline.progress import Progress
-from pipeline.train.models import load_model
-from pipeline.train.resize import upsample
+from pipeline.models import load_model
+from pipeline.models.resize import upsample
+from pipeline.runtime.progress import Progress
 
 Row = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """Salient-object maps of a data set's training images. `python -m pipeline.saliency --help`."""
 
-from pipeline.lazy import lazy_names
+from pipeline.runtime.lazy import lazy_names
 
 STAGE_VERSION = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _detect(arguments: argparse.Namespace) -> None:
-    from pipeline.datasets.voc import read_split
+    from pipeline.datasets.readers.voc import read_split
     from pipeline.saliency.stage import detect_saliency
 
     items = read_split(read_settings(arguments).datasets.root, "train")

@@ -18,8 +18,8 @@ from PIL.PngImagePlugin import PngInfo
 from pipeline.artifacts import SALIENCY, atomic_path, write_table
 from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_image, read_bytes
-from pipeline.datasets.voc import Item
-from pipeline.progress import Progress
+from pipeline.datasets.readers.voc import Item
+from pipeline.runtime.progress import Progress
 from pipeline.saliency import STAGE_VERSION
 from pipeline.saliency.weights import known
 

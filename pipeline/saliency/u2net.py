@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.datasets.imagenet import MEAN, STD
-from pipeline.onnx_session import open_session
+from pipeline.runtime.onnx import open_session
 from pipeline.saliency.weights import find_weights
 
 SIDE = 320

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import nearest
+from pipeline.runtime.weights import Weights, WeightsError, check_weights, known_weights, packaged_weights
 from pipeline.saliency import SaliencyError
-from pipeline.weights import Weights, WeightsError, check_weights, known_weights, packaged_weights
 
 FILES = {"u2netp": "u2netp.onnx"}
 """Name of a model's file in weights.lock."""

@@ -1,6 +1,6 @@
 """Training of one step: engine, models, losses and methods. `python -m pipeline.train --help`."""
 
-from pipeline.lazy import lazy_names
+from pipeline.runtime.lazy import lazy_names
 
 STAGE_VERSION = 1
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli import add_settings, read_settings, run_cli
-from pipeline.heap import keep_freed_memory
+from pipeline.runtime.allocator import keep_freed_memory
+from pipeline.runtime.cli import add_settings, read_settings, run_cli
 
 if TYPE_CHECKING:
     from pipeline.train.engine import Step
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     base.add_argument("--recipe", required=True, help="classification loss: ce or bce")
     base.set_defaults(assemble=_base)
     step = commands.add_parser("step", help="step t > 0 of a method")
-    step.add_argument("--method", required=True, help="a method of pipeline/train/methods")
+    step.add_argument("--method", required=True, help="a method of pipeline/methods")
     step.add_argument("--previous", type=Path, required=True, help="model.safetensors of the step before")
     step.add_argument("--previous-state", type=Path, help="method_state.safetensors of the step before")
     step.set_defaults(assemble=_step)
@@ -45,7 +45,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
         raise SystemExit(launch(arguments.processes, arguments.argv))
     keep_freed_memory()
-    from pipeline.train.distributed import LOST_CODE, LostProcessError, process_group
+    from pipeline.distributed import LOST_CODE, LostProcessError, process_group
     from pipeline.train.engine import train_step
     from pipeline.train.preemption import EXIT_CODE, PreemptedError
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from pipeline.distributed.whole_batch import Counts, counted
 from pipeline.train import resume
-from pipeline.train.whole_batch import Counts, counted
 
 Part = TypeVar("Part")
 Terms = dict[str, Tensor]

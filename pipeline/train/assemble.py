@@ -14,17 +14,17 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from pipeline import __version__
+from pipeline import __version__, distributed
 from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, file_sha256, read_json, read_table, write_text
 from pipeline.config import Config, Phase, Train
-from pipeline.train import STAGE_VERSION, distributed, resume
+from pipeline.methods import Heads, Method, StepInfo, get, overridden, settings_of
+from pipeline.methods.recipes import get_recipe
+from pipeline.models import SegmentationModel, build_model, load_model, load_pretrained
+from pipeline.runtime.weights import recognise_weights
+from pipeline.train import STAGE_VERSION, resume
+from pipeline.train.best import StepScore
 from pipeline.train.data import BatchSource
 from pipeline.train.engine import Step
-from pipeline.train.keep import StepScore
-from pipeline.train.methods import Heads, Method, StepInfo, get, overridden, settings_of
-from pipeline.train.models import SegmentationModel, build_model, load_model, load_pretrained
-from pipeline.train.recipes import get_recipe
-from pipeline.weights import recognise_weights
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from pipeline import distributed
 from pipeline.config import Datasets, Phase
 from pipeline.datasets.samples import TrainListDataset
 from pipeline.datasets.tasks import Rule
-from pipeline.train import distributed
-from pipeline.train.methods import Batch, Method
+from pipeline.methods import Batch, Method
 from pipeline.train.sampler import InterleaveSampler, share
 
 SECOND = ("replay", "memory")

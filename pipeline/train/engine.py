@@ -11,20 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline import distributed
 from pipeline.artifacts import write_text
 from pipeline.config import Phase, Train
-from pipeline.cost import Cost, write_cost
-from pipeline.train import distributed, resume
+from pipeline.methods import Batch, Forward, Method
+from pipeline.models import SegmentationModel, save_model
+from pipeline.models.norm import keep_statistics
+from pipeline.runtime.cost import Cost, write_cost
+from pipeline.train import resume
 from pipeline.train.accumulation import add_gradients
+from pipeline.train.best import Best, Score
 from pipeline.train.data import BatchSource
-from pipeline.train.keep import Best, Score
-from pipeline.train.methods import Batch, Forward, Method
-from pipeline.train.models import SegmentationModel, save_model
-from pipeline.train.models.norm import keep_statistics
-from pipeline.train.models.shared_norm import check_shared, share_statistics
 from pipeline.train.preemption import PreemptedError, Preemption
 from pipeline.train.runlog import RunLog, SilentLog
 from pipeline.train.schedules import warmup_poly
+from pipeline.train.shared_norm import check_shared, share_statistics
 
 
 class DivergedError(ValueError):

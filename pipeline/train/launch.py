@@ -13,8 +13,8 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from pipeline.distributed import LOST_CODE
 from pipeline.train import preemption
-from pipeline.train.distributed import LOST_CODE
 
 MONITOR_SECONDS = 0.2
 

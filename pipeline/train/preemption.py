@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
-from pipeline.train import distributed
+from pipeline import distributed
 
 T = TypeVar("T")
 EXIT_CODE = 75

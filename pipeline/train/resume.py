@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pipeline import distributed
 from pipeline.artifacts import atomic_dir, read_json
-from pipeline.train import distributed
-from pipeline.train.methods import Method
+from pipeline.methods import Method
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 
 class RunLog:

@@ -43,7 +43,7 @@ def write_folder(folder: Path) -> tuple[Path, Path]:
 
 def write_large(folder: Path, files: int, words: list[str], seed: int = 0) -> tuple[Path, Path]:
     """Write a random folder of the released one's shape: mean 17.5 lines a file, 1 to 5 nouns a line."""
-    from pipeline.captioning.authors import CLASS_NAMES
+    from pipeline.captioning.authors.files import CLASS_NAMES
 
     rng = np.random.default_rng(seed)
     nouns = folder / "NN"

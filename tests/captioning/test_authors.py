@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_table, write_json, write_table
-from pipeline.captioning import released
 from pipeline.captioning.__main__ import main
-from pipeline.captioning.authors import CLASS_NAMES, ClassNames, read_nouns, write_nouns
-from pipeline.captioning.released import filter_replay_folder
+from pipeline.captioning.authors import released
+from pipeline.captioning.authors.files import CLASS_NAMES, ClassNames, read_nouns, write_nouns
+from pipeline.captioning.authors.released import filter_replay_folder
 from tests.captioning.authors_folders import ACCEPTED, SOURCES, write_folder
 
 

@@ -8,14 +8,15 @@ import pytest
 import yaml
 
 from pipeline.artifacts import MANIFEST, NOUN_COMPARISON, NOUN_FILTER, read_json, read_table, write_table
-from pipeline.captioning import embeddings, extract_nouns
-from pipeline.captioning import texts as texts_module
-from pipeline.captioning.calibration import best_threshold, calibrate, read_sample
-from pipeline.captioning.comparison import compare
-from pipeline.captioning.embeddings import WordVectors
-from pipeline.captioning.noun_filter import filter_nouns
-from pipeline.captioning.similarity import build
-from pipeline.captioning.texts import Texts
+from pipeline.captioning import extract_nouns
+from pipeline.captioning.noun_filter import embeddings
+from pipeline.captioning.noun_filter import texts as texts_module
+from pipeline.captioning.noun_filter.calibration import best_threshold, calibrate, read_sample
+from pipeline.captioning.noun_filter.comparison import compare
+from pipeline.captioning.noun_filter.embeddings import WordVectors
+from pipeline.captioning.noun_filter.judge import filter_nouns
+from pipeline.captioning.noun_filter.similarity import build
+from pipeline.captioning.noun_filter.texts import Texts
 from pipeline.captioning.vocabulary import Vocabulary
 from pipeline.config import ConfigError, NounFilter, load_config
 

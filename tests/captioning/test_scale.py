@@ -9,8 +9,8 @@ import pytest
 
 from bench.noun_filter import filter_rows, frequent_nouns, write_tables
 from pipeline.artifacts import NOUN_FILTER, read_table
-from pipeline.captioning import noun_filter
-from pipeline.captioning.similarity import build
+from pipeline.captioning.noun_filter import judge as noun_filter
+from pipeline.captioning.noun_filter.similarity import build
 from pipeline.captioning.wordnet import WordNetSimilarity
 
 

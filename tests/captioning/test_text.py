@@ -7,9 +7,9 @@ import pytest
 
 from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_table, write_table
 from pipeline.captioning import extract_nouns
-from pipeline.captioning.noun_filter import filter_nouns
-from pipeline.captioning.similarity import build
-from pipeline.captioning.texts import Texts
+from pipeline.captioning.noun_filter.judge import filter_nouns
+from pipeline.captioning.noun_filter.similarity import build
+from pipeline.captioning.noun_filter.texts import Texts
 from pipeline.captioning.vocabulary import Vocabulary
 from pipeline.config import NounFilter
 

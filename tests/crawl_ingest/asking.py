@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.downloader import Downloader
+from pipeline.crawl_ingest.fetch.downloader import Downloader
 from pipeline.crawl_ingest.sources import Candidate, open_source
 
 

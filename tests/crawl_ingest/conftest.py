@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.crawl_ingest.network import ENVIRONMENT
-from pipeline.crawl_ingest.pace import FOLDER
+from pipeline.crawl_ingest.fetch.network import ENVIRONMENT
+from pipeline.crawl_ingest.fetch.rate_limit import FOLDER
 from tests.crawl_ingest.pool import Pool, jpeg
 from tests.crawl_ingest.server import RawServer, reply, say, serving
 

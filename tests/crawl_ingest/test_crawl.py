@@ -17,9 +17,9 @@ import pytest
 from pipeline.artifacts import INGEST, MANIFEST, TRUTH, read_json, read_table
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.crawl import ingest
-from pipeline.crawl_ingest.merge import merge
-from pipeline.crawl_ingest.network import ENVIRONMENT
+from pipeline.crawl_ingest.fetch.network import ENVIRONMENT
 from pipeline.crawl_ingest.plan import write_plan
+from pipeline.crawl_ingest.pool.merge import merge
 from pipeline.miniweb.server import serving
 
 SETTINGS = CrawlIngest(per_class=26, shards=1, timeout=5.0, base_per_class=8)

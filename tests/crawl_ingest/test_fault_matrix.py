@@ -18,8 +18,8 @@ from PIL import Image
 
 from pipeline.artifacts import INGEST, QUERIES, read_table, write_json, write_table
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.checks.reasons import FAILED, REFUSED
 from pipeline.crawl_ingest.crawl import ingest
-from pipeline.crawl_ingest.reasons import FAILED, REFUSED
 from tests.crawl_ingest.asking import query
 from tests.crawl_ingest.server import Answer, RawServer, reply, say
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest import reasons
-from pipeline.crawl_ingest.downloader import Downloader, Fetched, FetchError
-from pipeline.crawl_ingest.network import ENVIRONMENT
+from pipeline.crawl_ingest.checks import reasons
+from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched, FetchError
+from pipeline.crawl_ingest.fetch.network import ENVIRONMENT
 from tests.crawl_ingest.server import Answer, RawServer, reply, say, serving
 
 SETTINGS: dict[str, Any] = {"timeout": 1.0, "retries": 1, "max_bytes": 200_000}

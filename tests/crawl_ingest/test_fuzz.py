@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bench import fuzz_intake
-from pipeline.crawl_ingest.intake import IntakeError
+from pipeline.crawl_ingest.checks.image import IntakeError
 
 
 def exhaust() -> None:

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.downloader import Downloader, Fetched, FetchError
-from pipeline.crawl_ingest.network import ENVIRONMENT
+from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched, FetchError
+from pipeline.crawl_ingest.fetch.network import ENVIRONMENT
 
 TARGETS = {
     "loopback": "http://127.0.0.2:{port}/x", "literal6": "http://[::1]:{port}/x", "metadata": "http://169.254.169.254/x",

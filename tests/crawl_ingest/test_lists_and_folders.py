@@ -21,7 +21,7 @@ from PIL import Image
 from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, write_json, write_table
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.crawl import ingest
-from pipeline.crawl_ingest.host import FetchError
+from pipeline.crawl_ingest.fetch.host import FetchError
 from pipeline.crawl_ingest.sources import SearchError
 from tests.crawl_ingest.asking import fetch, query, search
 from tests.crawl_ingest.server import RawServer, reply, say

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from pipeline.artifacts import INGEST, MANIFEST, QUERIES, read_rows, read_table, write_table
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.duplicates import HashIndex
-from pipeline.crawl_ingest.merge import merge
-from pipeline.crawl_ingest.reasons import DUPLICATE, FAILED, REFUSED, status_of
-from pipeline.crawl_ingest.shard import decide, write_shard
+from pipeline.crawl_ingest.checks.reasons import DUPLICATE, FAILED, REFUSED, status_of
+from pipeline.crawl_ingest.pool.duplicates import HashIndex
+from pipeline.crawl_ingest.pool.merge import merge
+from pipeline.crawl_ingest.pool.shard import decide, write_shard
+from pipeline.crawl_ingest.pool.state import Outcome, PoolState
 from pipeline.crawl_ingest.sources.base import candidate
-from pipeline.crawl_ingest.state import Outcome, PoolState
 
 SETTINGS = CrawlIngest(near_duplicate_bits=4, licences=("by", "cc0"))
 URLS = st.sampled_from([f"http://a.test/{i}" for i in range(6)]) | st.text(min_size=1, max_size=30)

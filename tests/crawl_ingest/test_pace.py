@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.crawl_ingest.pace import FOLDER, Pace
+from pipeline.crawl_ingest.fetch.rate_limit import FOLDER, Pace
 from tests.crawl_ingest.pool import Pool
 from tests.crawl_ingest.server import RawServer, reply
 
 TURNS = """
 import asyncio, sys, time
-from pipeline.crawl_ingest.pace import Pace
+from pipeline.crawl_ingest.fetch.rate_limit import Pace
 async def main():
     pace = Pace("a.test", float(sys.argv[1]), 1.0, 4)
     for _ in range(int(sys.argv[2])):
@@ -30,7 +30,7 @@ asyncio.run(main())
 """
 HOLD = """
 import asyncio
-from pipeline.crawl_ingest.pace import Pace
+from pipeline.crawl_ingest.fetch.rate_limit import Pace
 async def main():
     pace = Pace("a.test", 0.001, 1.0, 2)
     async with pace.connection(), pace.connection():
@@ -115,7 +115,7 @@ def test_names_of_hosts_are_no_names_of_files(own_hosts: Path) -> None:
 def _crawl(resolve: str, hosts: str, first: int) -> None:
     os.environ |= {"PIPELINE_RESOLVE": resolve, FOLDER: hosts}
     from pipeline.config import CrawlIngest
-    from pipeline.crawl_ingest.downloader import Downloader
+    from pipeline.crawl_ingest.fetch.downloader import Downloader
 
     async def run() -> None:
         settings = CrawlIngest(requests_per_second=20.0, connections_per_host=2, timeout=5.0)

@@ -17,13 +17,13 @@ from PIL import Image
 
 from pipeline.artifacts import CAPTIONS, QUERIES, read_table, write_table
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest import reasons
-from pipeline.crawl_ingest.downloader import retry_after
-from pipeline.crawl_ingest.duplicates import HashIndex
-from pipeline.crawl_ingest.intake import IntakeError, accept, perceptual_hash
-from pipeline.crawl_ingest.network import is_global, parse_overrides
+from pipeline.crawl_ingest.checks import reasons
+from pipeline.crawl_ingest.checks.image import IntakeError, accept, perceptual_hash
+from pipeline.crawl_ingest.fetch.downloader import retry_after
+from pipeline.crawl_ingest.fetch.network import is_global, parse_overrides
+from pipeline.crawl_ingest.fetch.robots import RobotsRules, opts_out
 from pipeline.crawl_ingest.plan import query_limit, write_class_plan, write_plan
-from pipeline.crawl_ingest.robots import RobotsRules, opts_out
+from pipeline.crawl_ingest.pool.duplicates import HashIndex
 
 AGENT = "ourbot/1.0 (+https://example.org)"
 SETTINGS = CrawlIngest()

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.artifacts import read_json
-from pipeline.crawl_ingest.licence import allows, canonical, deed
+from pipeline.crawl_ingest.checks.licence import allows, canonical, deed
+from pipeline.crawl_ingest.pool.spool import Segment
 from pipeline.crawl_ingest.refresh import clean, refresh
-from pipeline.crawl_ingest.spool import Segment
 from tests.crawl_ingest.pool import Pool, jpeg
 from tests.crawl_ingest.server import RawServer, reply, say
 

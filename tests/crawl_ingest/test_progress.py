@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 from tests.crawl_ingest.pool import Pool, jpeg
 from tests.crawl_ingest.server import RawServer, reply, say
 

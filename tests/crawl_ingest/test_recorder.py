@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.duplicates import MIN_RECENT, SeenTexts
-from pipeline.crawl_ingest.recorder import TOGETHER, Download, Recorder
-from pipeline.crawl_ingest.state import Outcome, PoolState
+from pipeline.crawl_ingest.pool.duplicates import MIN_RECENT, SeenTexts
+from pipeline.crawl_ingest.pool.recorder import TOGETHER, Download, Recorder
+from pipeline.crawl_ingest.pool.state import Outcome, PoolState
 
 SETTINGS = CrawlIngest()
 

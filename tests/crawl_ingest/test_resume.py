@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.artifacts import INGEST, QUERIES, read_table, write_json, write_table
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.network import ENVIRONMENT
+from pipeline.crawl_ingest.fetch.network import ENVIRONMENT
 from tests.crawl_ingest.server import RawServer, reply, say, serving
 
 CONNECTIONS = 8

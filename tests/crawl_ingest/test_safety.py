@@ -18,12 +18,12 @@ from sklearn.datasets import load_sample_image
 
 from pipeline.artifacts import INGEST, MANIFEST, SAFETY, read_json, read_table, with_safety
 from pipeline.config import Safety
-from pipeline.crawl_ingest.merge import merge
-from pipeline.crawl_ingest.open_nsfw import FILE, MEAN_BGR, OpenNsfw, prepare
-from pipeline.crawl_ingest.safety import BATCH, SafetyCheck, open_safety
-from pipeline.crawl_ingest.state import Outcome, PoolState
-from pipeline.progress import Progress
-from pipeline.weights import packaged_weights
+from pipeline.crawl_ingest.checks.open_nsfw import FILE, MEAN_BGR, OpenNsfw, prepare
+from pipeline.crawl_ingest.pool.merge import merge
+from pipeline.crawl_ingest.pool.safety import BATCH, SafetyCheck, open_safety
+from pipeline.crawl_ingest.pool.state import Outcome, PoolState
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.weights import packaged_weights
 from tests.crawl_ingest.pool import Pool, jpeg
 from tests.crawl_ingest.server import RawServer, reply, say
 
@@ -105,7 +105,7 @@ class Darkness:
 
 
 def put_in(monkeypatch: pytest.MonkeyPatch, model: Darkness) -> Darkness:
-    monkeypatch.setattr("pipeline.crawl_ingest.open_nsfw.OpenNsfw", lambda: model)
+    monkeypatch.setattr("pipeline.crawl_ingest.checks.open_nsfw.OpenNsfw", lambda: model)
     return model
 
 
@@ -240,7 +240,7 @@ def _sha256(data: bytes) -> str:
 def test_missing_weights_end_a_crawl_before_its_first_request(
     pool: Pool, raw_server: RawServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pipeline.weights.distribution", _absent)
+    monkeypatch.setattr("pipeline.runtime.weights.distribution", _absent)
     words = ["--queries", str(pool.folder / "q.parquet"), "--shard", "step1-00000", "--out", str(pool.out)]
     assert checked(pool, 0.8).run("ingest", *words) == 2
     error = capsys.readouterr().err

@@ -19,9 +19,9 @@ from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, write_jso
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.__main__ import main
 from pipeline.crawl_ingest.crawl import ingest
-from pipeline.crawl_ingest.downloader import Downloader
-from pipeline.crawl_ingest.merge import merge
-from pipeline.crawl_ingest.network import ENVIRONMENT
+from pipeline.crawl_ingest.fetch.downloader import Downloader
+from pipeline.crawl_ingest.fetch.network import ENVIRONMENT
+from pipeline.crawl_ingest.pool.merge import merge
 from pipeline.crawl_ingest.sources import SearchError, open_source
 from tests.crawl_ingest.pool import jpeg
 from tests.crawl_ingest.server import Answer, RawServer, reply, say, serving

@@ -8,7 +8,7 @@ from pathlib import Path
 OPEN = """
 import sys, time
 from pathlib import Path
-from pipeline.crawl_ingest.state import PoolState
+from pipeline.crawl_ingest.pool.state import PoolState
 time.sleep(max(0, float(sys.argv[2]) - time.time()))
 for number in range(30):
     PoolState(Path(sys.argv[1]) / str(number), "policy")

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.artifacts import read_json
 from pipeline.datasets.__main__ import main as datasets
-from pipeline.datasets.readers import open_dataset
+from pipeline.datasets.readers.registry import open_dataset
 from pipeline.eval.__main__ import main as evaluation
 from pipeline.pseudolabel.__main__ import main as pseudolabel
 from pipeline.train.__main__ import main as train

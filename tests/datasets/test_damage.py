@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_image, open_mask, read_bytes
-from pipeline.datasets.voc import Item, presence
+from pipeline.datasets.readers.voc import Item, presence
 
 LABELS = np.kron(np.random.default_rng(0).integers(0, 21, (6, 8)), np.ones((5, 5))).astype(np.uint8)
 COLOURS = np.random.default_rng(1).integers(0, 255, (24, 32, 3), dtype=np.uint8)

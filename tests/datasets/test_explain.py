@@ -10,7 +10,7 @@ from pipeline.datasets import DatasetError
 from pipeline.datasets.__main__ import main
 from pipeline.datasets.explain import explain
 from pipeline.datasets.protocol import write_protocol
-from pipeline.datasets.readers import open_dataset
+from pipeline.datasets.readers.registry import open_dataset
 from pipeline.datasets.split_lists import compare_lists, fingerprint, read_list
 
 

@@ -9,10 +9,10 @@ from PIL import Image
 from pipeline.config import load_config
 from pipeline.datasets import DatasetError
 from pipeline.datasets.__main__ import main
-from pipeline.datasets.own import Own
 from pipeline.datasets.own_init import default_tasks, divide, init_own
+from pipeline.datasets.readers.own import Own
 from pipeline.datasets.samples import TrainListDataset
-from pipeline.datasets.task_files import read_tasks
+from pipeline.datasets.tasks.files import read_tasks
 from pipeline.workflow import Workflow
 from tests.datasets import trees
 

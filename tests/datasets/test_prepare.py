@@ -10,11 +10,11 @@ from PIL import Image
 from pipeline.artifacts import read_json
 from pipeline.datasets import DatasetError
 from pipeline.datasets.__main__ import main
-from pipeline.datasets.coco import Coco, CocoVoc
 from pipeline.datasets.images import open_mask
 from pipeline.datasets.prepare.preparation import Options, prepare
-from pipeline.datasets.task_tables import VOC_TO_COCO
-from pipeline.datasets.voc import Voc
+from pipeline.datasets.readers.coco import Coco, CocoVoc
+from pipeline.datasets.readers.voc import Voc
+from pipeline.datasets.tasks.tables import VOC_TO_COCO
 from tests.datasets import trees
 
 SUBSET = Options(subset=True)

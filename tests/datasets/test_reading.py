@@ -13,7 +13,7 @@ from pipeline.datasets import DatasetError
 from pipeline.datasets.__main__ import main
 from pipeline.datasets.images import open_image, open_mask, read_bytes
 from pipeline.datasets.protocol import write_protocol
-from pipeline.datasets.voc import presence, read_split
+from pipeline.datasets.readers.voc import presence, read_split
 
 
 @pytest.fixture

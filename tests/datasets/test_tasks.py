@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets import DatasetError, class_names, reference
-from pipeline.datasets.task_files import read_tasks
+from pipeline.datasets import DatasetError, reference
+from pipeline.datasets.readers import class_names
 from pipeline.datasets.tasks import (
     SETTINGS,
     aliases_of,
@@ -20,6 +20,7 @@ from pipeline.datasets.tasks import (
     select_images,
     task_names,
 )
+from pipeline.datasets.tasks.files import read_tasks
 
 IDS = {"voc": range(21), "ade": range(151), "coco-voc": [0, *class_names.COCO]}
 ALL = [(dataset, task) for dataset in IDS for task in task_names(dataset)]
@@ -40,7 +41,7 @@ def test_names_of_classes() -> None:
     assert (class_names.ADE[60], class_names.ADE[149]) == ("stairway", "clock")
     # The same 20 things under VOC's ids and COCO's; only the spelling differs.
     same = {5: "bottle", 9: "chair", 12: "dog", 15: "person", 19: "train"}
-    from pipeline.datasets.task_tables import VOC_TO_COCO
+    from pipeline.datasets.tasks.tables import VOC_TO_COCO
 
     assert all(class_names.COCO[VOC_TO_COCO[c]] == name == class_names.VOC[c] for c, name in same.items())
 

@@ -81,8 +81,8 @@ def official_coco(root: Path, n_train: int = 90, n_val: int = 12, split_files: b
 
     Returns what the masks must become. Every third training image shows no class of VOC.
     """
-    from pipeline.datasets.class_names import COCO
-    from pipeline.datasets.task_tables import VOC_TO_COCO
+    from pipeline.datasets.readers.class_names import COCO
+    from pipeline.datasets.tasks.tables import VOC_TO_COCO
 
     used, of_voc = sorted(COCO), sorted(VOC_TO_COCO.values())
     base = [c for c in used if c not in of_voc]

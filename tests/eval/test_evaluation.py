@@ -15,7 +15,7 @@ from pipeline.config import Config, parse_config
 from pipeline.eval import evaluate, write_summary
 from pipeline.eval.__main__ import main
 from pipeline.eval.summary import table
-from pipeline.train.models import build_model, save_model
+from pipeline.models import build_model, save_model
 
 
 def checkpoint(path: Path, protocol: Path, classes: list[int]) -> Path:

@@ -61,7 +61,7 @@ def main() -> None:
     import snakemake.workflow
 
     import pipeline.workflow
-    from pipeline.train import methods
+    from pipeline import methods
 
     assert snakemake.cli and pipeline.workflow and methods.names()
     for file in sys.argv[1:]:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from pipeline.config import Config, load_config, parse_config
+from pipeline.eval.published_table import ROOT
 from pipeline.experiments.__main__ import main
-from pipeline.experiments.cost import cost_lines, probe, step_costs
-from pipeline.experiments.table import ROOT
-from pipeline.train.models import build_model
+from pipeline.experiments.estimate import cost_lines, probe, step_costs
+from pipeline.models import build_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

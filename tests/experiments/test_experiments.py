@@ -9,11 +9,11 @@ import yaml
 
 from pipeline.config import Config, parse_config
 from pipeline.datasets.tasks import canonical_task, classes_per_step
+from pipeline.eval.published_table import PIXEL, ROOT, Key, all_keys, read_table
 from pipeline.experiments.build import text_of
-from pipeline.experiments.table import PIXEL, ROOT, Key, all_keys, read_table
-from pipeline.train.methods import published_settings
-from pipeline.train.models import names as backbones
-from pipeline.weights import read_lock
+from pipeline.methods import published_settings
+from pipeline.models import names as backbones
+from pipeline.runtime.weights import read_lock
 from pipeline.workflow import Workflow
 
 KEYS = all_keys()

@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.artifacts import Layout
 from pipeline.config import load_config
+from pipeline.eval.published_table import ROOT, all_keys
 from pipeline.experiments.__main__ import main
 from pipeline.experiments.ledger import LEDGER, write_ledger
-from pipeline.experiments.table import ROOT, all_keys
 
 NAME = "voc_19-1_overlap_plop"
 
@@ -72,7 +72,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_shipped_ledger_lists_every_run() -> None:
-    from pipeline.experiments import table
+    from pipeline.eval import published_table as table
 
     found = rows(LEDGER)
     assert {name for name, _ in found} == {key.name for key in table.all_keys()}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.datasets.class_names import VOC
+from pipeline.datasets.readers.class_names import VOC
 from pipeline.miniweb.drawing import draw_scene
 from tests.datasets import trees
 from tests.workflow.conftest import Workspace

@@ -13,7 +13,8 @@ from pipeline.config import Discriminator as Settings
 from pipeline.config import Selection
 from pipeline.fourier_filter import Discriminator, select_images
 from pipeline.fourier_filter.pictures import load_square
-from pipeline.fourier_filter.training import auroc, fit
+from pipeline.fourier_filter.training import fit
+from pipeline.metrics.auroc import auroc
 from pipeline.miniweb.drawing import draw_scene
 
 SMALL = Settings(resize=56, crop=48, epochs=8, batch_size=32)

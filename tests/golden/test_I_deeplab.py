@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.train.methods.wilson import Localizer
-from pipeline.train.models import build_model
+from pipeline.methods.wilson import Localizer
+from pipeline.models import build_model
 
 
 def _size(module: nn.Module) -> int:

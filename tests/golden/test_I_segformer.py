@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.train.models.mix_transformer import EfficientAttention, MixTransformer
-from pipeline.train.models.network import Features
-from pipeline.train.models.segformer import SIZES, segformer
-from pipeline.train.models.segformer_head import SatsHead
+from pipeline.models.mix_transformer import EfficientAttention, MixTransformer
+from pipeline.models.network import Features
+from pipeline.models.segformer import SIZES, segformer
+from pipeline.models.segformer_head import SatsHead
 from tests.golden.inputs import S, near_single
 
 

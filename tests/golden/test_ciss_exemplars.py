@@ -2,8 +2,8 @@
 
 import pytest
 
+from pipeline.datasets.memory import exemplar_quota
 from pipeline.datasets.tasks import order
-from pipeline.train.exemplar_quota import exemplar_quota
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipeline.train.importance import EWC, Importance, PathIntegral, RiemannianWalk, min_max
+from pipeline.losses.importance import EWC, Importance, PathIntegral, RiemannianWalk, min_max
 from tests.golden.inputs import S, near
 
 THETA = S((3,), 1, 0.3)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.train import losses, weak
-from pipeline.train.initialise import align_weights, balanced, copy_unknown
-from pipeline.train.ssul_rules import head_sizes
+from pipeline import losses
+from pipeline.losses import wilson
+from pipeline.losses.ssul import head_sizes
+from pipeline.models.initialise import align_weights, balanced, copy_unknown
 from tests.golden.inputs import LAB, NEW, OLD, S, near
 
 
@@ -172,11 +173,11 @@ HALF_SAFE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "attention_transfer": lambda z, o: losses.attention_transfer(
         [z[:, :3].flatten(2)[..., None]], [o.flatten(2)[..., None]], LAB
     ),
-    "classification_loss": lambda z, o: weak.classification_loss(z, LABELS),
-    "localization_prior": weak.localization_prior,
-    "self_supervised_loss": lambda z, o: weak.self_supervised_loss(z, MASK, torch.tensor([[0.0, 0.0, 1.0, 0.0]])),
-    "segmentation_loss": lambda z, o: weak.segmentation_loss(
-        z, weak.soft_targets(z, o, torch.tensor([[0.0, 0.0, 1.0, 0.0]])), torch.ones(1)
+    "classification_loss": lambda z, o: wilson.classification_loss(z, LABELS),
+    "localization_prior": wilson.localization_prior,
+    "self_supervised_loss": lambda z, o: wilson.self_supervised_loss(z, MASK, torch.tensor([[0.0, 0.0, 1.0, 0.0]])),
+    "segmentation_loss": lambda z, o: wilson.segmentation_loss(
+        z, wilson.soft_targets(z, o, torch.tensor([[0.0, 0.0, 1.0, 0.0]])), torch.ones(1)
     ),
 }
 

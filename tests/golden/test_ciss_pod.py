@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipeline.train.losses import local_pod
-from pipeline.train.pod import fold_new_channels, pod_distance, pod_embedding
+from pipeline.losses import local_pod
+from pipeline.losses.pod import fold_new_channels, pod_distance, pod_embedding
 from tests.golden.inputs import S, near
 
 TEACHER = [S((1, 2, 4, 4), 0.5, 0.1), S((1, 3, 4, 4), 0.3, 0.2)]

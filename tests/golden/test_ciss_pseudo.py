@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from pipeline.train.losses import cross_entropy, local_pod
-from pipeline.train.pseudo import (
+from pipeline.losses import cross_entropy, local_pod
+from pipeline.losses.pseudo_labels import (
     UncertaintyHistogram,
     adaptive_factor,
     entropy_thresholds,

@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.train.attention import by_position, region_labels
-from pipeline.train.losses import (
+from pipeline.losses import (
     attention_transfer,
     class_region_pooling,
     cross_entropy,
     feature_transfer,
     unbiased_knowledge_distillation,
 )
-from pipeline.train.pseudo import pseudo_targets
+from pipeline.losses.attention import by_position, region_labels
+from pipeline.losses.pseudo_labels import pseudo_targets
 from tests.golden.inputs import S, near_single
 
 F32 = torch.float32

@@ -6,8 +6,8 @@ import torch
 
 from pipeline.datasets.tasks import label_map
 from pipeline.eval import ConfusionMatrix
-from pipeline.train.losses import summed_bce
-from pipeline.train.ssul_rules import (
+from pipeline.losses import summed_bce
+from pipeline.losses.ssul import (
     complete_with_teacher,
     decide,
     mark_unknown,

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.datasets.images import open_mask
-from pipeline.datasets.partition import partition_images
 from pipeline.datasets.tasks import classes_per_step, select_images
+from pipeline.datasets.tasks.partition import partition_images
 
 BLOCKS = [1, 11, 21, 26, 31, 41, 51, 61, 71, 76, 81, 91, *range(101, 151, 5), 151]
 """First class of the largest blocks that no published task divides."""

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.datasets.readers.voc import presence, read_split
 from pipeline.datasets.tasks import classes_per_step, select_images
-from pipeline.datasets.voc import presence, read_split
 
 TRAIN = """
     1:365 1+5:49 1+8:172 2:486 3:698 4+12:461 5:155 5+12:326 5+15:124 6:139 6+9:89 6+12:77 6+12+13:7 6+13+14+15:1

@@ -8,7 +8,8 @@ from pipeline.config import Discriminator as Settings
 from pipeline.fourier_filter import log_amplitude, radial_profile, select
 from pipeline.fourier_filter.discriminator import efficientnet_b0
 from pipeline.fourier_filter.spectra import amplitude, swapped_entries
-from pipeline.fourier_filter.training import auroc, fit_profile, profile_features
+from pipeline.fourier_filter.training import fit_profile, profile_features
+from pipeline.metrics.auroc import auroc
 
 RAMP = (torch.arange(16, dtype=torch.float64) / 16).view(1, 1, 4, 4)
 WAVE = torch.sin(torch.arange(64, dtype=torch.float64)).view(1, 1, 8, 8)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.captioning.authors import read_nouns, write_nouns
+from pipeline.captioning.authors.files import read_nouns, write_nouns
 from pipeline.config import Datasets
 from pipeline.datasets import DatasetError
 from pipeline.datasets.original_layout import class_web_rows, replay_rows

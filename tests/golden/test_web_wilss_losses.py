@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.train import affinity, losses, weak
-from pipeline.train.initialise import balanced
+from pipeline import losses
+from pipeline.losses import pamr, wilson
+from pipeline.models.initialise import balanced
 
 D = torch.float64
 TOLERANCE = dict(abs=1e-5)
@@ -35,36 +36,36 @@ def test_W1_softmax() -> None:
 
 
 def test_W2_ngwp() -> None:
-    assert weak.ngwp(Z1)[0].tolist() == pytest.approx([0.0, 0.063829, 0.637338], **TOLERANCE)
+    assert wilson.ngwp(Z1)[0].tolist() == pytest.approx([0.0, 0.063829, 0.637338], **TOLERANCE)
 
 
 def test_W3_focal_and_sum() -> None:
-    assert weak.focal_penalty(Z1)[0].tolist() == pytest.approx([-0.544716, -0.798805, -0.056118], **TOLERANCE)
-    assert weak.pooled_scores(Z1)[0].tolist() == pytest.approx([-0.544716, -0.734976, 0.581220], **TOLERANCE)
+    assert wilson.focal_penalty(Z1)[0].tolist() == pytest.approx([-0.544716, -0.798805, -0.056118], **TOLERANCE)
+    assert wilson.pooled_scores(Z1)[0].tolist() == pytest.approx([-0.544716, -0.734976, 0.581220], **TOLERANCE)
 
 
 def test_W4_classification_loss() -> None:
     labels = torch.tensor([[1.0, 0.0]])
-    assert float(weak.classification_loss(Z1, labels)) == pytest.approx(1.076047, **TOLERANCE)
-    assert float(weak.classification_loss(Z1, labels, reduction="sum")) == pytest.approx(2.152095, **TOLERANCE)
-    assert float(weak.classification_loss(Z1, torch.tensor([[1.0]]))) == pytest.approx(0.444183, **TOLERANCE)
+    assert float(wilson.classification_loss(Z1, labels)) == pytest.approx(1.076047, **TOLERANCE)
+    assert float(wilson.classification_loss(Z1, labels, reduction="sum")) == pytest.approx(2.152095, **TOLERANCE)
+    assert float(wilson.classification_loss(Z1, torch.tensor([[1.0]]))) == pytest.approx(0.444183, **TOLERANCE)
 
 
 def test_W5_poolings() -> None:
     labels = torch.tensor([[1.0, 0.0]])
-    assert weak.pooled_scores(Z1, "att")[0].tolist() == pytest.approx([0, 0.212730, 1.219331], **TOLERANCE)
-    assert float(weak.classification_loss(Z1, labels, "att")) == pytest.approx(1.035300, **TOLERANCE)
-    assert float(weak.classification_loss(Z1, labels, "mean")) == pytest.approx(1.003204, **TOLERANCE)
+    assert wilson.pooled_scores(Z1, "att")[0].tolist() == pytest.approx([0, 0.212730, 1.219331], **TOLERANCE)
+    assert float(wilson.classification_loss(Z1, labels, "att")) == pytest.approx(1.035300, **TOLERANCE)
+    assert float(wilson.classification_loss(Z1, labels, "mean")) == pytest.approx(1.003204, **TOLERANCE)
 
 
 def test_W6_zero_logits() -> None:
-    assert weak.pooled_scores(torch.zeros(1, 3, 2, 2, dtype=D))[0].tolist() == pytest.approx(
+    assert wilson.pooled_scores(torch.zeros(1, 3, 2, 2, dtype=D))[0].tolist() == pytest.approx(
         [-0.316757] * 3, **TOLERANCE
     )
 
 
 def test_W7_localization_prior() -> None:
-    assert float(weak.localization_prior(Z1, t((2, 0), (-2, 1)))) == pytest.approx(0.906168, **TOLERANCE)
+    assert float(wilson.localization_prior(Z1, t((2, 0), (-2, 1)))) == pytest.approx(0.906168, **TOLERANCE)
 
 
 def test_W8_encoder_distillation() -> None:
@@ -78,18 +79,18 @@ DOT[0, 0, 1, 1] = 1
 
 
 def test_W9_differences() -> None:
-    difference = (X.unsqueeze(2) - affinity.neighbours(X, (1,))).abs()[0, 0]
+    difference = (X.unsqueeze(2) - pamr.neighbours(X, (1,))).abs()[0, 0]
     assert difference[:, 1, 1].tolist() == pytest.approx([0.4, 0.3, 0.2, 0.1, 0.1, 0.2, 0.3, 0.4])
     assert difference[:, 0, 0].tolist() == pytest.approx([0, 0, 0.1, 0, 0.1, 0.3, 0.3, 0.4])
 
 
 def test_W10_deviations() -> None:
     expected = [0.158114, 0.173205, 0.158114, 0.264575, 0.273861, 0.264575, 0.158114, 0.173205, 0.158114]
-    assert affinity.local_deviation(X, (1,)).flatten().tolist() == pytest.approx(expected, **TOLERANCE)
+    assert pamr.local_deviation(X, (1,)).flatten().tolist() == pytest.approx(expected, **TOLERANCE)
 
 
 def test_W11_weights() -> None:
-    weights = affinity.affinity(X, (1,))[0]
+    weights = pamr.affinity(X, (1,))[0]
     half = [0.0000085, 0.000328, 0.012640, 0.487024]
     assert weights[:, 1, 1].tolist() == pytest.approx(half + half[::-1], abs=1e-6)
     corner = weights[:, 0, 0].tolist()
@@ -99,31 +100,31 @@ def test_W11_weights() -> None:
 
 
 def test_W12_iterations() -> None:
-    once = weak.pamr(X, DOT, 1, (1,))[0, 0]
+    once = wilson.pamr(X, DOT, 1, (1,))[0, 0]
     assert float(once[1, 1]) == 0
     assert [float(once[1, 0]), float(once[1, 2])] == pytest.approx([0.022309] * 2, **TOLERANCE)
     others = once.clone()
     others[1] = 0
     assert float(others.max()) < 2e-6
-    ten = weak.pamr(X, DOT, 10, (1,))[0, 0]
+    ten = wilson.pamr(X, DOT, 10, (1,))[0, 0]
     assert float(ten[1, 1]) == pytest.approx(0.021078, **TOLERANCE)
     assert [float(ten[1, 0]), float(ten[1, 2])] == pytest.approx([0.021616] * 2, **TOLERANCE)
-    both = weak.pamr(X, torch.cat([DOT, 1 - DOT], 1), 10, (1,))
+    both = wilson.pamr(X, torch.cat([DOT, 1 - DOT], 1), 10, (1,))
     assert both.sum(1).flatten().tolist() == pytest.approx([1.0] * 9)
 
 
 def test_W13_constant_image() -> None:
-    out = weak.pamr(torch.full_like(X, 0.3), DOT, 1, (1,)).flatten().tolist()
+    out = wilson.pamr(torch.full_like(X, 0.3), DOT, 1, (1,)).flatten().tolist()
     assert out == pytest.approx([0.125] * 4 + [0.0] + [0.125] * 4, abs=1e-9)
 
 
 def test_W14_full_setting() -> None:
     image = 0.5 + 0.5 * wave((1, 3, 4, 4))
-    out = weak.pamr(image, wave((1, 3, 4, 4), torch.cos).softmax(1))
+    out = wilson.pamr(image, wave((1, 3, 4, 4), torch.cos).softmax(1))
     assert out[0, :, 0, 0].tolist() == pytest.approx([0.502600, 0.071578, 0.425822], **TOLERANCE)
     assert float(out[0, 1, 2, 3]) == pytest.approx(0.217484, **TOLERANCE)
     assert out.mean((0, 2, 3)).tolist() == pytest.approx([0.322835, 0.375050, 0.302115], **TOLERANCE)
-    assert affinity.affinity(image).shape[1] == 40
+    assert pamr.affinity(image).shape[1] == 40
 
 
 G15 = grid("1 0; 0 1", "0 1; 0 0", "0 0; 1 0")
@@ -131,18 +132,18 @@ G15 = grid("1 0; 0 1", "0 1; 0 0", "0 0; 1 0")
 
 def test_W15_pseudo_mask() -> None:
     masks = grid("0.9 0.5; 0.3 0.65", "0.05 0.45; 0.1 0.25", "0.05 0.05; 0.6 0.10")
-    assert torch.equal(weak.hard_pseudo_mask(masks), G15)
+    assert torch.equal(wilson.hard_pseudo_mask(masks), G15)
 
 
 def test_W16_floor() -> None:
     masks = grid("0.9 0.7; 0.2 0.1", "0.1 0.3; 0.75 0.5", "0.15 0.18; 0.19 0.18")
-    assert torch.equal(weak.hard_pseudo_mask(masks), grid("1 1; 0 0", "0 0; 1 1", "0 0; 0 0"))
+    assert torch.equal(wilson.hard_pseudo_mask(masks), grid("1 1; 0 0", "0 0; 1 1", "0 0; 0 0"))
 
 
 def test_W17_ambiguity() -> None:
     masks = t((0.60, 0.50), (0.35, 0.50), (0.05, 0))
-    assert not weak.hard_pseudo_mask(masks).any()
-    loose = weak.hard_pseudo_mask(masks, drop_ambiguous=False)
+    assert not wilson.hard_pseudo_mask(masks).any()
+    loose = wilson.hard_pseudo_mask(masks, drop_ambiguous=False)
     assert loose[0, :2, 0].tolist() == [[1, 1], [1, 1]]
 
 
@@ -151,34 +152,34 @@ L18 = grid("2 0; 0 1", "0 1; 0 0", "0 0; 3 0")
 
 def test_W18_self_supervision() -> None:
     yes, no = torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 0.0]])
-    assert float(weak.self_supervised_loss(L18, G15, yes)) == pytest.approx(0.176054, **TOLERANCE)
-    assert float(weak.self_supervised_loss(L18, G15, no)) == 0
-    pair = weak.self_supervised_loss(L18.repeat(2, 1, 1, 1), G15.repeat(2, 1, 1, 1), torch.cat([yes, no]))
+    assert float(wilson.self_supervised_loss(L18, G15, yes)) == pytest.approx(0.176054, **TOLERANCE)
+    assert float(wilson.self_supervised_loss(L18, G15, no)) == 0
+    pair = wilson.self_supervised_loss(L18.repeat(2, 1, 1, 1), G15.repeat(2, 1, 1, 1), torch.cat([yes, no]))
     assert float(pair) == pytest.approx(0.088027, **TOLERANCE)
     emptied = G15.clone()
     emptied[..., 1, 1] = 0
-    assert float(weak.self_supervised_loss(L18, emptied, yes)) == pytest.approx(0.110739, **TOLERANCE)
-    assert float(weak.self_supervised_loss(L18, G15, yes, n_old=2)) == pytest.approx(0.049318, **TOLERANCE)
+    assert float(wilson.self_supervised_loss(L18, emptied, yes)) == pytest.approx(0.110739, **TOLERANCE)
+    assert float(wilson.self_supervised_loss(L18, G15, yes, n_old=2)) == pytest.approx(0.049318, **TOLERANCE)
 
 
 def test_W19_tie() -> None:
-    assert weak.hard_maximum(t((0.5,), (0.5,), (0.1,))).flatten().tolist() == [1, 1, 0]
+    assert wilson.hard_maximum(t((0.5,), (0.5,), (0.1,))).flatten().tolist() == [1, 1, 0]
 
 
 def test_W20_targets() -> None:
     q, old = t((0.55,), (0,), (0.45,)), t((1,), (-1,))
-    target = weak.combine_targets(q, old)
+    target = wilson.combine_targets(q, old)
     assert target.flatten().tolist() == pytest.approx([0.55, 0.268941, 0.45], **TOLERANCE)
-    loss = weak.segmentation_loss(t((0.5,), (0,), (-0.5,)), target, torch.ones(1, dtype=D))
+    loss = wilson.segmentation_loss(t((0.5,), (0,), (-0.5,)), target, torch.ones(1, dtype=D))
     assert float(loss) * (1 + 1e-5) == pytest.approx(2.091301, **TOLERANCE)
-    assert float(weak.combine_targets(q, old, 0.3)[0, 0]) == pytest.approx(0.676741, **TOLERANCE)
+    assert float(wilson.combine_targets(q, old, 0.3)[0, 0]) == pytest.approx(0.676741, **TOLERANCE)
 
 
 def test_W21_image_weight() -> None:
     localizer = torch.log(t((0.8,), (1e-9,), (0.15,), (0.05,)))
     labels = torch.tensor([[0.0, 1.0, 1.0]], dtype=D)
-    assert float(weak.image_weights(localizer, labels, 2, alpha=0.5)) == 1
-    assert float(weak.image_weights(localizer, labels, 2, alpha=1.0)) == 0
+    assert float(wilson.image_weights(localizer, labels, 2, alpha=0.5)) == 1
+    assert float(wilson.image_weights(localizer, labels, 2, alpha=1.0)) == 0
 
 
 S22 = t((0, 1), (2, -1), (-1, 0.5))
@@ -242,17 +243,17 @@ def step(alpha: float = 0.5, mix: float | None = None, refine: bool = True) -> d
     y = torch.tensor([[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 1, 1]], dtype=f32)
     with torch.no_grad():
         masks = z.softmax(1)
-        masks = weak.pamr(weak.denormalise(images), masks) if refine else masks
-        pseudo = weak.hard_pseudo_mask(weak.keep_labelled(masks, y))
-        targets = weak.soft_targets(z, o, y, alpha, mix)
-        weights = weak.image_weights(z, y, 2, alpha)
+        masks = wilson.pamr(wilson.denormalise(images), masks) if refine else masks
+        pseudo = wilson.hard_pseudo_mask(wilson.keep_labelled(masks, y))
+        targets = wilson.soft_targets(z, o, y, alpha, mix)
+        weights = wilson.image_weights(z, y, 2, alpha)
     return {
         "p": p, "f": f, "z": z, "y": y, "o": o, "pseudo": pseudo, "targets": targets,
-        "cls": weak.classification_loss(z, y[:, -2:]),
-        "loc": weak.localization_prior(z, o),
+        "cls": wilson.classification_loss(z, y[:, -2:]),
+        "loc": wilson.localization_prior(z, o),
         "enc": losses.feature_mse(f, f_old),
-        "sss": weak.self_supervised_loss(z, pseudo, y),
-        "seg": weak.segmentation_loss(p, targets, weights),
+        "sss": wilson.self_supervised_loss(z, pseudo, y),
+        "seg": wilson.segmentation_loss(p, targets, weights),
     }  # fmt: skip
 
 
@@ -264,7 +265,7 @@ def test_W27_terms() -> None:
 
 def test_W28_pixels_per_channel() -> None:
     s = step()
-    hard = weak.hard_maximum(weak.keep_labelled(s["z"].softmax(1), s["y"])).sum((2, 3))
+    hard = wilson.hard_maximum(wilson.keep_labelled(s["z"].softmax(1), s["y"])).sum((2, 3))
     assert hard.int().tolist() == [[8, 0, 0, 8, 0], [6, 10, 0, 0, 0], [2, 0, 0, 6, 8]]
     assert s["pseudo"].sum((2, 3)).int().tolist() == [[4, 0, 0, 6, 0], [2, 2, 0, 0, 0], [0, 0, 0, 1, 2]]
 
@@ -285,9 +286,9 @@ def test_W30_self_supervision_and_segmentation() -> None:
     early = s["cls"] + s["loc"] + s["enc"]
     assert early.item() == pytest.approx(1.774440, abs=1e-4)
     assert (early + s["sss"] + s["seg"]).item() == pytest.approx(5.564919, abs=1e-4)
-    assert (weak.classification_loss(s["z"], s["y"]) + s["loc"]).item() == pytest.approx(2.130402, abs=1e-4)
+    assert (wilson.classification_loss(s["z"], s["y"]) + s["loc"]).item() == pytest.approx(2.130402, abs=1e-4)
     # The two other poolings supervise the new classes alone, as the default does.
-    new = [(weak.classification_loss(s["z"], s["y"][:, -2:], kind) + s["loc"]).item() for kind in ("att", "mean")]
+    new = [(wilson.classification_loss(s["z"], s["y"][:, -2:], kind) + s["loc"]).item() for kind in ("att", "mean")]
     assert new == pytest.approx([2.301088, 1.766787], abs=1e-4)
 
 
@@ -305,9 +306,9 @@ def test_W31_gradients() -> None:
 def test_pamr_runs_in_float32_under_autocast() -> None:
     image, masks = torch.rand(1, 3, 6, 6), torch.rand(1, 2, 6, 6)
     with torch.autocast("cpu", torch.bfloat16):
-        inside = weak.pamr(image, masks)
+        inside = wilson.pamr(image, masks)
     assert inside.dtype == torch.float32
-    assert torch.equal(inside, weak.pamr(image, masks))
+    assert torch.equal(inside, wilson.pamr(image, masks))
 
 
 def test_cross_entropy_agrees_with_the_library_without_ignored_pixels() -> None:

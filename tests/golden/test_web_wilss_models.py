@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.train.models.pooling import pooled_context
+from pipeline.models.pooling import pooled_context
 
 MAP = torch.arange(9, dtype=torch.float64).view(1, 1, 3, 3)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.captioning.authors import ClassNames, folder_files, read_nouns, write_nouns
-from pipeline.captioning.released import filter_replay_folder
+from pipeline.captioning.authors.files import ClassNames, folder_files, read_nouns, write_nouns
+from pipeline.captioning.authors.released import filter_replay_folder
 from pipeline.captioning.wordnet import WordNetSimilarity
 
 RELEASED = {

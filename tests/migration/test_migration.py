@@ -12,10 +12,10 @@ from PIL import Image
 
 from pipeline.artifacts import PSEUDOLABELS, ArtifactError, read_table
 from pipeline.datasets import DatasetError
-from pipeline.datasets.__main__ import main
+from pipeline.migration.__main__ import main
 from pipeline.migration.checkpoint import convert_original, import_checkpoint
 from pipeline.migration.replay import import_replay
-from pipeline.train.models import build_model, load_model
+from pipeline.models import build_model, load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BACKBONE = "deeplabv3_resnet50"
@@ -59,7 +59,7 @@ def test_a_checkpoint_loads_with_the_same_weights(protocols: list[Path], tmp_pat
     stored = {f"module.{key}": value for key, value in state.items()}
     path = tmp_path / "15-5-voc_MiB_1.pth"
     torch.save({"epoch": 30, "model_state": stored, "optimizer_state": {}, "best_score": np.mean([0.5])}, path)
-    command = ["import", "checkpoint", str(path), "--protocol", str(protocols[1]), "--backbone", BACKBONE]
+    command = ["checkpoint", str(path), "--protocol", str(protocols[1]), "--backbone", BACKBONE]
     assert main([*command, "--out", str(tmp_path / "model.safetensors")]) == 0
     model = load_model(tmp_path / "model.safetensors", expect={"task": "15-5", "step": 1})
     for key, value in model.state_dict().items():
@@ -134,7 +134,7 @@ def replay(tmp_path: Path) -> Path:
 
 
 def test_replay_folders_become_pseudo_labels(replay: Path, tmp_path: Path) -> None:
-    assert main(["import", "replay", str(replay), "--out", str(tmp_path / "p.parquet")]) == 0
+    assert main(["replay", str(replay), "--out", str(tmp_path / "p.parquet")]) == 0
     rows = read_table(tmp_path / "p.parquet", PSEUDOLABELS)
     assert [row["class_ids"] for row in rows] == [[3], [4], [3], [4]]
     assert len({row["image_id"] for row in rows}) == 4, "the same file name under two sources is two images"

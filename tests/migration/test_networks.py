@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.artifacts import ArtifactError
-from pipeline.datasets.__main__ import main
+from pipeline.methods import Heads, get, settings_of
+from pipeline.migration.__main__ import main
 from pipeline.migration.checkpoint import convert_original
 from pipeline.migration.reading import read_original
-from pipeline.train.methods import Heads, get, settings_of
-from pipeline.train.models import SegmentationModel, build_model, load_model
+from pipeline.models import SegmentationModel, build_model, load_model
 from tests.migration.originals import SatsNetwork, SsulNetwork, perturb
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -63,7 +63,7 @@ def test_a_sats_segformer_computes_what_the_original_does(
     assert len(state) == len(build_model("segformer_b2", [16, 5]).state_dict())
     path = released(state, tmp_path / "15-5-voc_SATS_1_segformer_b2.pth")
     out = tmp_path / "model.safetensors"
-    assert main(["import", "checkpoint", str(path), "--protocol", str(protocols[1]), "--out", str(out)]) == 0
+    assert main(["checkpoint", str(path), "--protocol", str(protocols[1]), "--out", str(out)]) == 0
     model = load_model(out, expect={"task": "15-5", "step": 1})
     assert model.backbone == "segformer_b2" and model.classes_per_step == [16, 5]
     same_outputs(model, sats, (64, 96))
@@ -89,7 +89,7 @@ def test_an_ssul_file_is_imported_and_read_again(protocols: list[Path], tmp_path
     path = tmp_path / "deeplabv3_resnet101_voc_15-5_step_1_overlap.pth"
     torch.save({"model_state": state, "optimizer_state": {}, "best_score": np.float64(0.5)}, path)
     out = tmp_path / "model.safetensors"
-    assert main(["import", "checkpoint", str(path), "--protocol", str(protocols[1]), "--out", str(out)]) == 0
+    assert main(["checkpoint", str(path), "--protocol", str(protocols[1]), "--out", str(out)]) == 0
     model = load_model(out, expect={"step": 1})
     assert model.classes_per_step == WITH_UNKNOWN
     kept = state["classifier.head.2.3.bias"]

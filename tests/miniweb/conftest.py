@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.artifacts import TRUTH, read_table
 from pipeline.config import MiniWeb
-from pipeline.crawl_ingest.network import connector
+from pipeline.crawl_ingest.fetch.network import connector
 from pipeline.miniweb.drawing import draw_scene
 from pipeline.miniweb.server import MiniWebServer, serving
 from pipeline.miniweb.site import build_site, read_index

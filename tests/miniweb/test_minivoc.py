@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.datasets.voc import presence, read_split
+from pipeline.datasets.readers.voc import presence, read_split
 from pipeline.miniweb.minivoc import build_minivoc, palette
 
 

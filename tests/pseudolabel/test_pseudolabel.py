@@ -11,9 +11,9 @@ from PIL import Image
 
 from pipeline.artifacts import MANIFEST, NEW_CLASSES, NOUN_FILTER, PSEUDOLABELS, REPLAY, read_table, write_table
 from pipeline.config import PseudoLabel
+from pipeline.models import build_model, save_model
 from pipeline.pseudolabel import pseudolabel, select_replay, write_train_list
 from pipeline.pseudolabel.listing import Sources
-from pipeline.train.models import build_model, save_model
 
 
 @pytest.fixture

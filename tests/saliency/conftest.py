@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.voc import Item, read_split
+from pipeline.datasets.readers.voc import Item, read_split
 from pipeline.saliency import U2Net
 from pipeline.saliency.weights import known
 

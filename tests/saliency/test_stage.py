@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.artifacts import SALIENCY, Layout, read_provenance, read_table
 from pipeline.datasets.images import open_image
-from pipeline.datasets.voc import Item
+from pipeline.datasets.readers.voc import Item
 from pipeline.saliency import U2Net, detect_saliency
 from pipeline.saliency.__main__ import main
 

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from pipeline.datasets.images import open_image, open_mask
-from pipeline.datasets.voc import Item
+from pipeline.datasets.readers.voc import Item
 from pipeline.saliency import SaliencyError, U2Net, find_weights
 from pipeline.saliency.u2net import prepare, restore
 

@@ -12,12 +12,12 @@ from torch import nn
 from pipeline.artifacts import TRAIN_LIST, Layout, write_table
 from pipeline.config import Config, Datasets, parse_config
 from pipeline.datasets.protocol import write_protocol
+from pipeline.methods import get
 from pipeline.pseudolabel import write_train_list
 from pipeline.pseudolabel.listing import Sources
 from pipeline.train import engine
 from pipeline.train.assemble import Previous, assemble_base, assemble_step
 from pipeline.train.engine import train_step
-from pipeline.train.methods import get
 
 WEAK = {"pseudo_epoch": 2}
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import Config, load_config
-from pipeline.experiments.cost import step_costs
-from pipeline.train import engine, whole_batch
+from pipeline.distributed import whole_batch
+from pipeline.experiments.estimate import step_costs
+from pipeline.losses import cross_entropy
+from pipeline.losses.wilson import segmentation_loss
+from pipeline.models.norm import keep_statistics
+from pipeline.train import engine
 from pipeline.train.accumulation import add_gradients
-from pipeline.train.losses import cross_entropy
-from pipeline.train.models.norm import keep_statistics
-from pipeline.train.weak import segmentation_loss
 from tests.conftest import ROOT
 from tests.train.bench import Bench, move_from_teacher
 

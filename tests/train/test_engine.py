@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from pipeline.artifacts import TRAIN_LIST, ArtifactError, write_table
 from pipeline.config import Config, parse_config
+from pipeline.models import load_model, read_about
 from pipeline.pseudolabel import write_train_list
 from pipeline.train import engine
 from pipeline.train.assemble import Previous, assemble_base, assemble_step
 from pipeline.train.engine import DivergedError, train_step
-from pipeline.train.models import load_model, read_about
 
 
 def config(**train: Any) -> Config:
@@ -56,7 +56,7 @@ def bases(lists: dict[str, Path], protocols: list[Path], tmp_path_factory: pytes
 def step_of(
     method: str, folder: Path, lists: dict[str, Path], bases: dict[str, Path], protocols: list[Path], **train: Any
 ):  # type: ignore[no-untyped-def]
-    from pipeline.train.methods import get
+    from pipeline.methods import get
 
     cls = get(method)
     which = lists["dataset" if cls.supervision == "pixel" else "web"]

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PRELOADED = ["snakemake.cli", "pipeline.workflow", "pipeline.train.methods"]
+PRELOADED = ["snakemake.cli", "pipeline.workflow", "pipeline.methods"]
 BASE = ["--cores", "1", "--workflow-profile", "profiles/default", "--nolock", "--quiet", "rules"]
 
 

@@ -37,7 +37,9 @@ def test_the_bill_counts_every_job_of_a_finished_experiment(finished: Workspace)
     expected: Counter[str] = Counter()
     for rule, jobs in planned.items():
         expected[kinds()[rule]] += jobs
-    done = finished.command_output("-m", "pipeline.cost", "--config", "config.yaml", "--config", "tiny.yaml", "--json")
+    done = finished.command_output(
+        "-m", "pipeline.eval.cost_summary", "--config", "config.yaml", "--config", "tiny.yaml", "--json"
+    )
     lines = {line["job"]: line for line in json.loads(done)}
     assert {name: line["jobs"] for name, line in lines.items() if name != "all"} == expected
     assert lines["all"]["jobs"] == sum(expected.values())

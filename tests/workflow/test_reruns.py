@@ -95,7 +95,7 @@ def test_what_changed_classes_of_own_data_run(own: Planned) -> None:
 
 def verified(finished: Workspace) -> str:
     """Return what the command that moves damaged artifacts aside prints."""
-    words = [sys.executable, "-m", "pipeline.verify", "--config", "config.yaml", "--config", "tiny.yaml"]
+    words = [sys.executable, "-m", "pipeline.experiments.verify", "--config", "config.yaml", "--config", "tiny.yaml"]
     environment = finished.environment()
     done = subprocess.run(words, cwd=finished.folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr

@@ -98,7 +98,7 @@ def test_a_seed_more_trains_that_seed_alone(finished: Workspace) -> None:
 
 
 def test_a_comment_reruns_nothing(finished: Workspace) -> None:
-    touched = [*("rules/train.smk", "Snakefile", "tiny.yaml", "config.yaml"), "pipeline/train/methods/wilson.py"]
+    touched = [*("rules/train.smk", "Snakefile", "tiny.yaml", "config.yaml"), "pipeline/methods/wilson.py"]
     before = {name: (finished.folder / name).read_text() for name in touched}
     try:
         for name, text in before.items():

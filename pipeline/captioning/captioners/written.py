@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.artifacts import CAPTIONS, read_table
-from pipeline.captioning.authors import read_lines
+from pipeline.captioning.authors.files import read_lines
 from pipeline.captioning.captioners import Source, WrittenCaptions
 from pipeline.captioning.captioners.snapshot import digest, files_of
 from pipeline.config import Captioner as Settings

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.downloader import Downloader
-from pipeline.crawl_ingest.network import ENVIRONMENT
+from pipeline.crawl_ingest.fetch.downloader import Downloader
+from pipeline.crawl_ingest.fetch.network import ENVIRONMENT
 from pipeline.crawl_ingest.sources.base import Candidate, Query, SearchError, Source
 
 __all__ = ["Candidate", "Query", "SearchError", "Source", "open_source"]

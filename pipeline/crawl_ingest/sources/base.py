@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.downloader import Downloader, Fetched
-from pipeline.crawl_ingest.host import FetchError
+from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched
+from pipeline.crawl_ingest.fetch.host import FetchError
 
 Candidate = dict[str, str]
 """url, page_url, licence (as `licence.canonical` writes it), creator, title, source, sha256 (empty if not stated)."""

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.downloader import Downloader, Fetched
-from pipeline.crawl_ingest.host import MAX_WAIT
-from pipeline.crawl_ingest.licence import canonical
+from pipeline.crawl_ingest.checks.licence import canonical
+from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched
+from pipeline.crawl_ingest.fetch.host import MAX_WAIT
 from pipeline.crawl_ingest.sources.base import Candidate, Query, SearchError, address, ask, candidate, no_page, service
 
 API = "https://commons.wikimedia.org/w/api.php"

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.downloader import Downloader, Fetched
-from pipeline.crawl_ingest.host import MAX_WAIT
-from pipeline.crawl_ingest.licence import allows, canonical
+from pipeline.crawl_ingest.checks.licence import allows, canonical
+from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched
+from pipeline.crawl_ingest.fetch.host import MAX_WAIT
 from pipeline.crawl_ingest.sources.base import Candidate, Query, SearchError, ask, candidate, service
 
 API = "https://api.flickr.com/services/rest/"

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.downloader import Fetched
-from pipeline.crawl_ingest.host import FetchError
+from pipeline.crawl_ingest.fetch.downloader import Fetched
+from pipeline.crawl_ingest.fetch.host import FetchError
 from pipeline.crawl_ingest.plan import QUERY_WORDS
 from pipeline.crawl_ingest.sources.base import Candidate, Query, SearchError, candidate
 

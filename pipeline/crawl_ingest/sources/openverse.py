@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.downloader import Downloader, Fetched
-from pipeline.crawl_ingest.licence import canonical, codes
-from pipeline.crawl_ingest.network import SITE
+from pipeline.crawl_ingest.checks.licence import canonical, codes
+from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched
+from pipeline.crawl_ingest.fetch.network import SITE
 from pipeline.crawl_ingest.sources.base import Candidate, Query, SearchError, address, ask, candidate, no_page
 
 API = "https://api.openverse.org/v1/images/"

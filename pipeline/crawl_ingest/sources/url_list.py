@@ -18,8 +18,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.downloader import Downloader, Fetched
-from pipeline.crawl_ingest.licence import canonical
+from pipeline.crawl_ingest.checks.licence import canonical
+from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched
 from pipeline.crawl_ingest.sources.base import Candidate, Query, SearchError, candidate
 
 NAMES = {

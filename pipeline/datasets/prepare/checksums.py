@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.artifacts import file_sha256, write_text
 from pipeline.datasets import DatasetError
 from pipeline.datasets.prepare.inspection import Report
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 FILE = "checksums.sha256"
 _THREADS = 4

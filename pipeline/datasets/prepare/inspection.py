@@ -15,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.artifacts import atomic_path
 from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_mask
-from pipeline.datasets.reader import Item, Reader
-from pipeline.progress import Progress
+from pipeline.datasets.readers.base import Item, Reader
+from pipeline.runtime.progress import Progress
 
 _THREADS = 4
 

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from pipeline.artifacts import write_json, write_text
 from pipeline.config import nearest
 from pipeline.datasets import DatasetError, reference
-from pipeline.datasets.coco import FOLDERS, Coco, CocoVoc
 from pipeline.datasets.prepare.checksums import check_checksums
 from pipeline.datasets.prepare.inspection import Report, inspect_split, one_hot
 from pipeline.datasets.prepare.sources import ADE, COCO_STUFF, COCO_TRAIN, COCO_VAL, missing
 from pipeline.datasets.prepare.voc_masks import derive_as_coco, derive_voc, remap_masks
-from pipeline.datasets.reader import Reader
-from pipeline.datasets.readers import open_dataset
+from pipeline.datasets.readers.base import Reader
+from pipeline.datasets.readers.coco import FOLDERS, Coco, CocoVoc
+from pipeline.datasets.readers.registry import open_dataset
+from pipeline.datasets.readers.voc import Voc
 from pipeline.datasets.split_lists import fingerprint
-from pipeline.datasets.voc import Voc
 
 SHOWN = 20
 """Problems listed in the error before the rest is counted."""

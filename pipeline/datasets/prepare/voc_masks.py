@@ -12,14 +12,14 @@ from PIL import Image
 
 from pipeline.artifacts import atomic_path, write_text
 from pipeline.datasets import DatasetError
-from pipeline.datasets.coco import AS_COCO
 from pipeline.datasets.images import open_mask
 from pipeline.datasets.prepare.inspection import Report
 from pipeline.datasets.prepare.sources import SBD, VOC, missing
-from pipeline.datasets.reader import Item
-from pipeline.datasets.task_tables import VOC_TO_COCO
-from pipeline.datasets.voc import N_CLASSES, SPLITS
-from pipeline.progress import Progress
+from pipeline.datasets.readers.base import Item
+from pipeline.datasets.readers.coco import AS_COCO
+from pipeline.datasets.readers.voc import N_CLASSES, SPLITS
+from pipeline.datasets.tasks.tables import VOC_TO_COCO
+from pipeline.runtime.progress import Progress
 
 AUG = "SegmentationClassAug"
 _SBD_PLACES = ("benchmark_RELEASE/dataset", "SBD/dataset", "SBD", "dataset")

@@ -8,17 +8,17 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from pipeline.artifacts import write_text
-from pipeline.bill import bill
 from pipeline.config import Config, load_config
+from pipeline.config.plans import learns_from_web
 from pipeline.datasets.tasks import classes_per_step
 from pipeline.eval.comparison import Comparison, comparison
 from pipeline.eval.conventions import conventions
+from pipeline.eval.cost_summary import summarise_costs
 from pipeline.eval.report.figures import bars, heat_map, loss_curves, step_lines
 from pipeline.eval.report.filters import filter_section
 from pipeline.eval.report.pictures import overlay_rows, web_gallery
 from pipeline.eval.report.results import Results, costs, forgetting_rows, label, story
 from pipeline.eval.summary import summary_rows
-from pipeline.plans import learns_from_web
 
 MIN_RANKED = 5
 """Fewer methods than this are not ranked against the published column."""
@@ -39,7 +39,7 @@ def write_report(config: Config, steps: int, out: Path) -> None:
         "losses": loss_curves(results),
         "forgetting": forgetting_rows(results),
         "costs": costs(results),
-        "bill": bill(config),
+        "bill": summarise_costs(config),
         "web": web,
         "gallery": web_gallery(config, steps) if learns_from_web(config) else [],
         "overlays": overlay_rows(results),

@@ -22,7 +22,7 @@ from pipeline.artifacts import (
     read_table,
 )
 from pipeline.config import Config
-from pipeline.plans import learns_from_web, plans
+from pipeline.config.plans import learns_from_web, plans
 
 Row = dict[str, Any]
 
@@ -182,7 +182,7 @@ def _scores(chosen: Sequence[bool], truth: Sequence[bool]) -> Row:
 
 def _style_auroc(metrics: Row, manifest: list[Row], truth: dict[str, Row]) -> list[Row]:
     """AUROC on held-out base classes: data set against off-style web, in-domain web against off-style web, raw."""
-    from pipeline.fourier_filter.training import auroc
+    from pipeline.metrics.auroc import auroc
 
     styles = {r["image_id"]: truth[r["url"]]["style"] for r in manifest if r["url"] in truth}
     titles = {

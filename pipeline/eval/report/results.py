@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline.artifacts import Layout, read_json
 from pipeline.config import Config, Run
-from pipeline.plans import learns_from_web, replays
-from pipeline.train.methods import get
-from pipeline.train.recipes import base_recipes
+from pipeline.config.plans import learns_from_web, replays
+from pipeline.methods import get
+from pipeline.methods.recipes import base_recipes
 
 Row = dict[str, Any]
 

@@ -1,0 +1,139 @@
+"""Parquet tables: checked against their schema when read, written atomically, with their provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    pass
+from pipeline.artifacts.files import ArtifactError, atomic_path
+from pipeline.artifacts.schemas import SAFETY, with_safety
+
+
+def write_table(
+    path: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    schema: pa.Schema,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write rows as Parquet; `provenance` (settings, versions) travels in the file's metadata.
+
+    A row with a column missing from the schema, or lacking one, is our own mistake: AssertionError.
+    """
+    names = set(schema.names)
+    for row in rows:
+        assert set(row) == names, f"{path}: row has {sorted(set(row) ^ names)} too much or too little"
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    if provenance is not None:
+        text = json.dumps(provenance, sort_keys=True)
+        table = table.replace_schema_metadata({"provenance": text})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+@contextmanager
+def row_writer(path: str | Path, schema: pa.Schema, chunk: int = 1024) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a function that appends a row to a Parquet file; for tables too long to hold in memory.
+
+    The file appears when the block ends, and not at all if it fails.
+    """
+    rows: list[dict[str, Any]] = []
+    names = set(schema.names)
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+            rows.clear()
+
+        def write(row: Mapping[str, Any]) -> None:
+            assert row.keys() == names, f"{path}: row has {sorted(row.keys() ^ names)} wrong"
+            rows.append(dict(row))
+            if len(rows) == chunk:
+                flush()
+
+        yield write
+        flush()
+
+
+def read_table(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet artifact. Raises ArtifactError if absent or of another schema."""
+    return list(read_rows(path, schema))
+
+
+def read_rows(path: str | Path, schema: pa.Schema, batch: int = 4096) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet artifact, a batch in memory at a time. Raises ArtifactError as `read_table`."""
+    with _opened(path) as file:
+        _check_schema(path, file.schema_arrow, schema)
+        for part in file.iter_batches(batch_size=batch):
+            yield from part.to_pylist()
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArtifactError(f"{path} is not readable Parquet ({error}); delete it and rerun its stage") from None
+
+
+def _check_schema(path: str | Path, found: pa.Schema, schema: pa.Schema) -> None:
+    if any(found.equals(known, check_metadata=False) for known in (schema, with_safety(schema))):
+        return
+    got, want = set(found.names), set(schema.names)
+    detail = f"missing {sorted(want - got)}, unexpected {sorted(got - want)}" if got != want else "other types"
+    raise ArtifactError(f"{path} has another schema ({detail}); delete it and rerun its stage")
+
+
+def iter_table(
+    path: str | Path, schema: pa.Schema, columns: Sequence[str], size: int = 20_000
+) -> Iterator[dict[str, list[Any]]]:
+    """Yield {column: values} of up to `size` rows at a time, so that memory stays flat. Raises like read_table."""
+    with _opened(path) as file:
+        _check_schema(path, file.schema_arrow, schema)
+        for batch in file.iter_batches(batch_size=size, columns=list(columns)):
+            yield {name: batch.column(name).to_pylist() for name in columns}
+
+
+@contextmanager
+def table_writer(
+    path: str | Path, schema: pa.Schema, provenance: Mapping[str, Any] | None = None
+) -> Iterator[Callable[[Mapping[str, Sequence[Any]]], None]]:
+    """Yield a function that appends {column: values} to a table, which appears at `path` on success alone."""
+    if provenance is not None:
+        schema = schema.with_metadata({"provenance": json.dumps(provenance, sort_keys=True)})
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+
+        def write(columns: Mapping[str, Sequence[Any]]) -> None:
+            arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+        yield write
+        writer.close()
+
+
+def has_safety(path: str | Path) -> bool:
+    """Return whether a table has the columns of the safety score. Raises ArtifactError if it is not readable."""
+    with _opened(path) as file:
+        return SAFETY.names[0] in file.schema_arrow.names
+
+
+def count_rows(path: str | Path) -> int:
+    """Return the number of rows of a table without reading them."""
+    return int(pq.read_metadata(path).num_rows)
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """Return the settings and versions stored with a table, empty if there are none."""
+    metadata = pq.read_schema(path).metadata or {}
+    loaded: dict[str, Any] = json.loads(metadata.get(b"provenance", b"{}"))
+    return loaded

@@ -1,0 +1,1 @@
+"""Nearest-neighbour similarity of caption nouns, and what it keeps."""

@@ -1,0 +1,1 @@
+"""What an image must be to be kept: format, size, licence, content."""

@@ -1,0 +1,1 @@
+"""Polite download: addresses, robots.txt, rate limits."""

@@ -1,0 +1,1 @@
+"""What a crawl leaves: shards, state, duplicates, cards."""

@@ -1,0 +1,41 @@
+"""Processes that train as one."""
+
+from pipeline.distributed.group import (
+    BUCKET,
+    LOST_CODE,
+    LostProcessError,
+    any_process,
+    average_gradients,
+    average_terms,
+    copy_from_main,
+    device,
+    gather,
+    is_joined,
+    is_main,
+    joint_cost,
+    process_group,
+    rank,
+    seed_apart,
+    size,
+    total,
+)
+
+__all__ = [
+    "BUCKET",
+    "LOST_CODE",
+    "LostProcessError",
+    "any_process",
+    "average_gradients",
+    "average_terms",
+    "copy_from_main",
+    "device",
+    "gather",
+    "is_joined",
+    "is_main",
+    "joint_cost",
+    "process_group",
+    "rank",
+    "seed_apart",
+    "size",
+    "total",
+]

@@ -1,0 +1,100 @@
+"""Pooled output distillation of PLOP (CVPR 2021): local POD and its variants (ciss_methods.md 4.9.1, 4.12)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.runtime.precision import widened
+
+Pooling = Literal["local", "spatial", "global"]
+Fold = Literal["sum", "trim"]
+SCALES = (1, 2, 4)
+
+
+def pod_embedding(features: Tensor, scales: Sequence[int] = SCALES, pooling: Pooling = "local") -> Tensor:
+    """Return the embedding Phi (B, E) of a map (B, C, H, W), not normalised; POD squares its maps beforehand.
+
+    `local` cuts the map into s x s cells per scale s, dropping left-over rows and columns, and keeps each
+    cell's mean over columns, then over rows: E = 2 C (k_1 + 4 k_2 + 16 k_4) with k_s = W // s on square maps.
+    `spatial` sums the whole map over columns and over rows; `global` does so after average pooling with
+    kernel W // s per scale. Scales finer than the map give nothing. Raises ValueError for another pooling.
+    """
+    features = widened(features)
+    if pooling == "spatial":
+        return _profiles(features)
+    height, width = features.shape[-2:]
+    usable = [s for s in scales if min(height, width) >= s]
+    if pooling == "global":
+        return torch.cat([_profiles(F.avg_pool2d(features, (height // s, width // s))) for s in usable], dim=1)
+    if pooling != "local":
+        raise ValueError(f"unknown POD pooling `{pooling}`, expected local, spatial or global")
+    return torch.cat([_cells(features, s) for s in usable], dim=1)
+
+
+def _profiles(x: Tensor) -> Tensor:
+    return torch.cat([x.sum(dim=3).flatten(1), x.sum(dim=2).flatten(1)], dim=1)
+
+
+def _cells(x: Tensor, scale: int) -> Tensor:
+    # Order of the reference: cells row by row; in a cell all channels' row profiles, then column profiles.
+    batch, channels, height, width = x.shape
+    k_rows, k_columns = height // scale, width // scale
+    x = x[..., : scale * k_rows, : scale * k_columns]
+    cells = x.reshape(batch, channels, scale, k_rows, scale, k_columns).permute(0, 2, 4, 1, 3, 5)
+    return torch.cat([cells.mean(dim=5).flatten(3), cells.mean(dim=4).flatten(3)], dim=3).flatten(1)
+
+
+def fold_new_channels(logits: Tensor, n_old: int, fold: Fold = "sum") -> Tensor:
+    """Return logits (B, n_old, H, W): channel 0 plus all new channels ("sum"), or the new ones dropped ("trim")."""
+    if fold == "trim":
+        return logits[:, :n_old]
+    if fold != "sum":
+        raise ValueError(f"unknown fold `{fold}`, expected sum or trim")
+    background = logits[:, :1] + logits[:, n_old:].sum(dim=1, keepdim=True)
+    return torch.cat([background, logits[:, 1:n_old]], dim=1)
+
+
+def pod_distance(
+    features: Tensor, teacher: Tensor, scales: Sequence[int] = SCALES, pooling: Pooling = "local"
+) -> Tensor:
+    """Return the batch mean of the Euclidean distance between the embeddings of two squared maps."""
+    squared = [widened(x).square() for x in (teacher, features)]
+    difference = pod_embedding(squared[0], scales, pooling) - pod_embedding(squared[1], scales, pooling)
+    return torch.linalg.vector_norm(difference, dim=1).mean()
+
+
+def local_pod(
+    features: Sequence[Tensor],
+    teacher_features: Sequence[Tensor],
+    *,
+    factor: float = 0.01,
+    logits_factor: float = 0.0005,
+    growth: float = 1.0,
+    scales: Sequence[int] = SCALES,
+    pooling: Pooling = "local",
+    fold: Fold = "sum",
+) -> Tensor:
+    """Return L_POD = sqrt(growth) * mean over layers of factor * distance, a scalar.
+
+    Both sequences hold one map (B, C, H, W) per layer. A layer where the student has more channels is the
+    logits: its new channels are folded and it is weighted by `logits_factor`. `growth` is N_t / n_t, all
+    outputs over new outputs (1 switches the schedule off). Defaults are the published VOC factors; ADE has
+    0.001 and 0.00001. Raises ValueError if layers do not pair up.
+    """
+    if not features or len(features) != len(teacher_features):
+        raise ValueError(f"POD needs as many student as teacher maps, got {len(features)} and {len(teacher_features)}")
+    total = torch.zeros((), dtype=torch.float32, device=features[0].device)
+    for student, teacher in zip(features, teacher_features, strict=True):
+        weight = factor
+        if student.shape[1] > teacher.shape[1]:
+            student, weight = fold_new_channels(widened(student), teacher.shape[1], fold), logits_factor
+        if student.shape != teacher.shape:
+            raise ValueError(f"POD maps differ: student {tuple(student.shape)}, teacher {tuple(teacher.shape)}")
+        total = total + weight * pod_distance(student, teacher, scales, pooling)
+    return math.sqrt(growth) * total / len(features)

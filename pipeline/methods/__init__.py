@@ -1,0 +1,21 @@
+"""Every method, one file each, and their registry."""
+
+from pipeline.methods.base import Batch, Forward, Heads, Method, NoSettings, StepInfo, check_choice, is_segformer
+from pipeline.methods.registry import get, names, overridden, published_settings, register, settings_of
+
+__all__ = [
+    "Batch",
+    "Forward",
+    "Heads",
+    "Method",
+    "NoSettings",
+    "StepInfo",
+    "check_choice",
+    "get",
+    "is_segformer",
+    "names",
+    "overridden",
+    "published_settings",
+    "register",
+    "settings_of",
+]

@@ -1,0 +1,34 @@
+"""Joint training: images and true labels of every step so far. The upper bound, not a continual method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from pipeline.methods import Method, register
+from pipeline.models.network import SegmentationModel
+
+
+@dataclass(frozen=True)
+class JointSettings:
+    """The papers train all classes at once at the rate of step 0, ten times that of later steps."""
+
+    lr_factor: float = 10.0
+    """Learning rate as a multiple of the step's."""
+
+
+@register
+class Joint(Method):
+    """Cross-entropy with all classes labelled, from the same base and for as many iterations as the others."""
+
+    name = "joint"
+    title = "joint"
+    sees = "all"
+    needs_teacher = False
+    Settings = JointSettings
+
+    def param_groups(self, model: SegmentationModel, extra: nn.Module | None, lr: float) -> list[dict[str, Any]]:
+        """Return every parameter at the rate of step 0."""
+        return super().param_groups(model, extra, lr * self.settings.lr_factor)

@@ -1,0 +1,35 @@
+"""LwF (ECCV 2016) as MiB coded it for segmentation: distil the old classes' softmax (ciss_methods.md 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pipeline.losses import cross_entropy, knowledge_distillation
+from pipeline.methods import Forward, Method, register
+
+
+@dataclass(frozen=True)
+class LwfSettings:
+    """MiB's preset, which PLOP and SATS kept."""
+
+    weight: float = 100.0
+    """Weight of the distillation (option loss_kd); the class average inside it is part of the number."""
+
+
+@register
+class Lwf(Method):
+    """CE + weight * KD over the old channels."""
+
+    name = "lwf"
+    title = "LwF"
+    Settings = LwfSettings
+
+    def losses(self, forward: Forward) -> dict[str, Tensor]:
+        """Return cross-entropy and distillation."""
+        logits, old = forward.logits()
+        return {
+            "ce": cross_entropy(logits, forward.batch.masks),
+            "kd": self.settings.weight * knowledge_distillation(logits, old),
+        }

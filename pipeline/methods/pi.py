@@ -1,0 +1,38 @@
+"""PI: path integral, or synaptic intelligence (ICML 2017), as MiB coded it (ciss_methods.md 4.6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.losses.importance import Importance, PathIntegral
+from pipeline.methods import is_segformer, register
+from pipeline.methods.importance_method import ImportanceMethod
+
+
+@dataclass(frozen=True)
+class PiSettings:
+    """MiB's preset for VOC and DeepLab; PLOP's and SATS's code has 100."""
+
+    weight: float = 500.0
+    """Weight of the penalty (option reg_importance)."""
+    normalise: bool = True
+    """Scale each tensor's importance to [0, 1] when a step begins."""
+
+
+@register
+class Pi(ImportanceMethod):
+    """CE + weight * sum of scaled path scores times squared movement."""
+
+    name = "pi"
+    title = "PI"
+    Settings = PiSettings
+
+    @classmethod
+    def published(cls, dataset: str, task: str, backbone: str) -> dict[str, Any]:
+        """Return weight 100 on SegFormer."""
+        return {"weight": 100.0} if is_segformer(backbone) else {}
+
+    def statistics(self) -> Importance:
+        """Return the path integral of the loss per parameter."""
+        return PathIntegral(self.settings.normalise)

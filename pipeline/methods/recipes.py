@@ -1,0 +1,144 @@
+"""Base steps (step 0): full supervision under one classification loss, shared by many methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from pipeline.config import Config, ConfigError, nearest
+from pipeline.losses import ssul, summed_bce
+from pipeline.methods import Forward, Heads, Method, StepInfo, get, names, settings_of
+
+
+class CrossEntropyRecipe(Method):
+    """Softmax cross-entropy, void ignored (ciss_methods.md 4.0)."""
+
+    name = "ce"
+    needs_teacher = False
+
+
+class ImportanceRecipe(CrossEntropyRecipe):
+    """The same training, watched by every method whose statistics begin at step 0 (ciss_methods.md 4.14).
+
+    Watching changes no weight: seed by seed the network equals that of `ce`. The watchers run under their default
+    settings.
+    """
+
+    name = "ce_importance"
+    covers = "ce"
+    """A recipe whose network is the same, so that an experiment with both trains this one alone."""
+
+    def __init__(self, settings: Any, info: StepInfo) -> None:
+        super().__init__(settings, info)
+        watching = [get(name) for name in names() if get(name).recipe == self.name]
+        self.watchers = [cls(cls.Settings(), info) for cls in watching]
+
+    def observe(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
+        """Let every watcher see the gradients."""
+        named = list(named_parameters)
+        for watcher in self.watchers:
+            watcher.observe(named)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the watchers' states; each prefixes its own."""
+        return {key: value for watcher in self.watchers for key, value in watcher.state().items()}
+
+    def load_state(self, state: Mapping[str, Tensor], resumed: bool) -> None:
+        """Hand the states back."""
+        for watcher in self.watchers:
+            watcher.load_state(state, resumed)
+
+
+class BinaryRecipe(Method):
+    """Binary cross-entropy summed over classes, void counted as background (web_wilss.md 4.1)."""
+
+    name = "bce"
+    label_rule = "wilson"
+    needs_teacher = False
+
+    def losses(self, forward: Forward) -> dict[str, Tensor]:
+        """Return the summed BCE, mean over all pixels."""
+        logits = forward.student_logits()
+        return {"bce": summed_bce(logits, forward.batch.masks, reduction="mean_all")}
+
+
+class SsulRecipe(Method):
+    """Binary cross-entropy with an unknown class for what stands out in the background (ciss_methods.md 4.10).
+
+    The authors fix the rates of this step at 0.001 for the body and 0.01 for the rest; here the phase decides.
+    """
+
+    name = "ssul"
+    needs_teacher = False
+
+    @classmethod
+    def heads(cls, settings: Any, classes_per_step: Sequence[int]) -> Heads:
+        """Return unknown, background and the foreground classes, each with a 3x3 convolution of its own."""
+        return Heads(tuple(ssul.head_sizes(classes_per_step)), "conv")
+
+    @classmethod
+    def wants_saliency(cls, settings: Any, dataset: str) -> bool:
+        """Return true except on ADE, where all background is unknown."""
+        return dataset != "ade"
+
+    def losses(self, forward: Forward) -> dict[str, Tensor]:
+        """Return the summed BCE, mean over labelled pixels."""
+        batch = forward.batch
+        targets = ssul.mark_unknown(ssul.to_channels(batch.masks), batch.saliency)
+        logits = forward.student_logits()
+        return {"bce": summed_bce(logits, targets, reduction="mean_valid")}
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Return SSUL's decision."""
+        return ssul.decide(logits)
+
+
+class SsulSatsRecipe(Method):
+    """Step 0 of the SSUL released with SATS: the unknown channel is never a target (ciss_methods.md 4.10.8)."""
+
+    name = "ssul_sats"
+    needs_teacher = False
+
+    @classmethod
+    def heads(cls, settings: Any, classes_per_step: Sequence[int]) -> Heads:
+        """Return background, unknown and the foreground classes as 1x1 convolutions."""
+        return Heads(tuple(ssul.head_sizes(classes_per_step)))
+
+    def losses(self, forward: Forward) -> dict[str, Tensor]:
+        """Return the summed BCE, mean over all pixels."""
+        targets = ssul.to_sats_channels(forward.batch.masks)
+        logits = forward.student_logits()
+        return {"bce": summed_bce(logits, targets, reduction="mean_all")}
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Return the best channel, unknown counted as background."""
+        return ssul.decide_sats(logits)
+
+
+_RECIPES: dict[str, type[Method]] = {
+    recipe.name: recipe for recipe in (CrossEntropyRecipe, ImportanceRecipe, BinaryRecipe, SsulRecipe, SsulSatsRecipe)
+}
+
+
+def base_recipes(config: Config) -> dict[str, str]:
+    """Return, by name of run, the recipe of the base step that each run of the experiment starts from."""
+    own = {
+        run.name: get(run.method).recipe_for(settings_of(run.method, config.method_values(run)))
+        for run in config.experiment.runs
+    }
+    covering = {getattr(_RECIPES[recipe], "covers", ""): recipe for recipe in own.values()}
+    return {name: covering.get(recipe, recipe) for name, recipe in own.items()}
+
+
+def recipe_names() -> list[str]:
+    """Return the names of all base recipes."""
+    return sorted(_RECIPES)
+
+
+def get_recipe(name: str) -> type[Method]:
+    """Return the class of a base recipe. Raises ConfigError for an unknown name."""
+    if name not in _RECIPES:
+        raise ConfigError(f"unknown base recipe `{name}`; {nearest(name, _RECIPES)}")
+    return _RECIPES[name]

@@ -1,0 +1,36 @@
+"""RW: Riemannian walk (ECCV 2018), as MiB coded it (ciss_methods.md 4.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.losses.importance import Importance, RiemannianWalk
+from pipeline.methods import register
+from pipeline.methods.importance_method import ImportanceMethod
+
+
+@dataclass(frozen=True)
+class RwSettings:
+    """The preset of MiB, PLOP and SATS."""
+
+    weight: float = 100.0
+    """Weight of the penalty (option reg_importance)."""
+    decay: float = 0.9
+    """Weight of the newest squared gradient (option reg_alpha)."""
+    interval: int = 10
+    """Iterations between two points of the path (option reg_iterations)."""
+    normalise: bool = True
+    """Scale both importances of each tensor to [0, 1] when a step begins."""
+
+
+@register
+class Rw(ImportanceMethod):
+    """CE + weight * sum of (scaled Fisher + scaled path score) times squared movement."""
+
+    name = "rw"
+    title = "RW"
+    Settings = RwSettings
+
+    def statistics(self) -> Importance:
+        """Return running squared gradients and the path score."""
+        return RiemannianWalk(self.settings.decay, self.settings.interval, self.settings.normalise)

@@ -1,0 +1,66 @@
+"""SATS (Pattern Recognition 2023): self-attention transfer by class region (ciss_methods.md 4.11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pipeline.losses import attention_transfer, cross_entropy, feature_transfer, unbiased_knowledge_distillation
+from pipeline.methods import Forward, check_choice, register
+from pipeline.methods.pseudo_label_method import PseudoLabelMethod, PseudoLabelSettings
+
+
+@dataclass(frozen=True)
+class SatsSettings(PseudoLabelSettings):
+    """The authors' preset; their weighting of images is computed and never used, so it is off."""
+
+    weight: float = 20.0
+    """Weight of unbiased distillation."""
+    transfer_weight: float = 20.0
+    """Weight of attention transfer."""
+    feature_weight: float = 0.2
+    """Weight of the feature variant, for backbones without attention maps."""
+    attention_layout: str = "aligned"
+    """aligned: rows of the map belong to positions; legacy: the released reinterpretation, which mixes heads."""
+    variant: str = "class"
+    """class: pooled by class region; GP: over the whole image; NP: not pooled (the paper's ablation)."""
+    median_inf: float = 0.005
+    adaptive: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("attention_layout", self.attention_layout, ("aligned", "legacy"))
+        check_choice("variant", self.variant, ("class", "GP", "NP"))
+
+
+@register
+class Sats(PseudoLabelMethod):
+    """CE on pseudo-labels + weight * UNKD + transfer of attention, or of features on a convolutional body."""
+
+    name = "sats"
+    title = "SATS"
+    Settings = SatsSettings
+
+    def losses(self, forward: Forward) -> dict[str, Tensor]:
+        """Return the three terms."""
+        logits, old = forward.logits()
+        pseudo, nu = self.targets(forward.batch, old)
+        return {
+            "ce": (nu * cross_entropy(logits, pseudo, reduction="none")).mean(),
+            "unkd": self.settings.weight * unbiased_knowledge_distillation(logits, old),
+            "transfer": self._transfer(forward, pseudo),
+        }
+
+    def _transfer(self, forward: Forward, labels: Tensor) -> Tensor:
+        student, teacher, settings = forward.student, forward.teacher, self.settings
+        assert teacher is not None
+        if not student.attention:
+            return settings.feature_weight * feature_transfer(student.maps, teacher.maps, labels)
+        return settings.transfer_weight * attention_transfer(
+            student.attention,
+            teacher.attention,
+            labels,
+            layout=settings.attention_layout,
+            variant=settings.variant,
+        )

@@ -1,0 +1,1 @@
+"""Measures shared by training, the Fourier filter and evaluation."""

@@ -1,0 +1,1 @@
+"""What every command runs on: command line, cost, progress, locks, weights, precision."""

@@ -1,0 +1,107 @@
+"""Which weights a step hands on: the last, or those of the epoch with the best validation score (option `keep`).
+
+`best` repeats what SATS and SSUL released: the mean IoU over background and the classes of the step on the
+evaluation images, old classes relabelled as background (ciss_methods.md 6, 8.19). It looks at test images and
+favours forgetting; it exists to reproduce published numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pipeline import distributed
+from pipeline.artifacts import atomic_dir, read_json, write_text
+from pipeline.config import Datasets
+from pipeline.datasets.samples import EvalDataset
+from pipeline.methods import Method
+from pipeline.metrics.confusion import ConfusionMatrix
+from pipeline.models import SegmentationModel
+from pipeline.models.resize import upsample
+from pipeline.train.data import label_rule
+
+Score = Callable[[SegmentationModel], float]
+
+
+class StepScore:
+    """Mean IoU, a fraction, over background and the step's classes; the model is put back into training mode.
+
+    Labels follow the rule that the step is trained by, `datasets.label_map` if it names one.
+    """
+
+    def __init__(self, protocol: dict[str, Any], datasets: Datasets, method: Method, batch_size: int = 32) -> None:
+        size = datasets.eval_side
+        self.dataset = EvalDataset(protocol, size, label_rule(datasets, method), split="val")
+        # Whole images differ in size and cannot be stacked.
+        self.method, self.batch_size = method, batch_size if size is not None else 1
+
+    @torch.inference_mode()
+    def __call__(self, model: SegmentationModel) -> float:
+        """Return the score of a model on every validation image; processes share them."""
+        model.eval()
+        n_old, n_total = max(1, self.method.info.n_old), self.method.info.n_total
+        matrix = ConfusionMatrix(n_total)
+        device = next(model.parameters()).device
+        first, turn = distributed.rank() * self.batch_size, distributed.size() * self.batch_size
+        for start in range(first, len(self.dataset), turn):
+            items = [self.dataset[i] for i in range(start, min(start + self.batch_size, len(self.dataset)))]
+            images = torch.stack([item["image"] for item in items]).to(device)
+            predicted = self.method.decode(upsample(model(images).logits, images.shape[-2:])).cpu().numpy()
+            matrix.update(np.stack([item["mask"] for item in items]), predicted)
+        self.method.train_mode(model)
+        matrix.counts = distributed.total(torch.from_numpy(matrix.counts)).numpy()
+        iou = matrix.iou()[[0, *range(n_old, n_total)]]
+        return 0.0 if np.isnan(iou).all() else float(np.nanmean(iou))
+
+
+class Best:
+    """The best weights of a step so far, on disk, so that a resumed step knows them."""
+
+    def __init__(self, folder: Path, score: Score) -> None:
+        self.folder, self.score = folder / ".best", score
+        self.log = folder / "validation.csv"
+
+    def consider(self, epoch: int, model: SegmentationModel, method: Method) -> None:
+        """Score the model; keep it if it beats every epoch before. Equal scores keep the earlier epoch."""
+        value = self.score(model)
+        if not distributed.is_main():
+            return
+        self._record(epoch, value)
+        facts = self.folder / "facts.json"
+        if facts.exists() and value <= read_json(facts)["score"]:
+            return
+        with atomic_dir(self.folder) as temporary:
+            save_file(_plain(model.state_dict()), temporary / "model.safetensors")
+            save_file(_plain(method.state()), temporary / "method.safetensors")
+            (temporary / "facts.json").write_text(f'{{"score": {value!r}, "epoch": {epoch}}}\n')
+
+    def restore(self, model: nn.Module) -> dict[str, Tensor]:
+        """Load the best weights into the model, remove the folder and return the method's state of that epoch."""
+        distributed.any_process(False)  # until process 0 has written it
+        model.load_state_dict(load_file(self.folder / "model.safetensors"))
+        state = load_file(self.folder / "method.safetensors")
+        distributed.any_process(False)  # until every process has read it
+        if distributed.is_main():
+            shutil.rmtree(self.folder)
+        return state
+
+    def _record(self, epoch: int, value: float) -> None:
+        rows = {}
+        if self.log.exists():
+            with self.log.open(newline="") as file:
+                rows = {int(row["epoch"]): row["score"] for row in csv.DictReader(file)}
+        rows[epoch] = f"{value:.6f}"
+        lines = [f"{known},{rows[known]}" for known in sorted(rows) if known <= epoch]
+        write_text(self.log, "\n".join(["epoch,score", *lines]) + "\n")
+
+
+def _plain(tensors: Any) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
