@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,6 +145,18 @@ class EvalDataset:
             "mask": self._table[np.asarray(mask)],
             "image_id": row["id"],
         }
+
+    def batches(
+        self, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> Iterator[tuple[list[dict[str, Any]], torch.Tensor]]:
+        """Yield a process's batches: items in order, and their images stacked (B, 3, H, W).
+
+        Whole images differ in size and come one by one.
+        """
+        size = batch_size if self.size is not None else 1
+        for start in range(rank * size, len(self), world_size * size):
+            items = [self[i] for i in range(start, min(start + size, len(self)))]
+            yield items, torch.stack([item["image"] for item in items])
 
 
 _PICTURES: dict[str, Image.Image] = {}

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline import distributed
 from pipeline.artifacts import atomic_dir, atomic_path, read_json, write_json
 from pipeline.config import Config
 from pipeline.datasets.samples import EvalDataset
@@ -21,8 +22,9 @@ from pipeline.methods import Method, StepInfo, get, settings_of
 from pipeline.methods.recipes import get_recipe
 from pipeline.metrics.confusion import ConfusionMatrix
 from pipeline.models import SegmentationModel, load_model
-from pipeline.models.resize import upsample
+from pipeline.models.inference import predict
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.threads import use_threads
 
 
 def evaluate(
@@ -79,25 +81,23 @@ def _decoder(method: str, recipe: str, protocol: dict[str, Any], config: Config)
 def _confusion(
     model: SegmentationModel, dataset: EvalDataset, config: Config, decoder: Method, n_classes: int
 ) -> tuple[ConfusionMatrix, list[tuple[str, np.ndarray]]]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(config.train.threads)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    use_threads(config.train.threads)
+    model.to(distributed.device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     matrix = ConfusionMatrix(n_classes)
     progress = Progress("evaluate", len(dataset))
     shown = set(_spread(len(dataset), config.eval.overlays))
     samples = []
-    # Whole images differ in size and cannot be stacked.
-    size = config.eval.batch_size if dataset.size is not None else 1
-    for start in range(0, len(dataset), size):
-        items = [dataset[i] for i in range(start, min(start + size, len(dataset)))]
-        images = torch.stack([item["image"] for item in items]).to(device, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            predictions = decoder.decode(upsample(model(images).logits, images.shape[-2:])).cpu().numpy()
-        for offset, (item, prediction) in enumerate(zip(items, predictions, strict=True)):
-            matrix.update(np.asarray(item["mask"]), prediction)
-            if start + offset in shown:
-                samples.append((item["image_id"], prediction))
-        progress.update(len(items))
+    predictions = predict(
+        model,
+        dataset.batches(config.eval.batch_size),
+        lambda logits: (decoder.decode(logits),),
+        memory_format=torch.channels_last,
+        progress=progress,
+    )
+    for index, (item, (prediction,)) in enumerate(predictions):
+        matrix.update(np.asarray(item["mask"]), prediction)
+        if index in shown:
+            samples.append((item["image_id"], prediction))
     return matrix, samples
 
 

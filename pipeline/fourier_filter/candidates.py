@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipeline.artifacts import FOURIER, MANIFEST, NEW_CLASSES, NOUN_FILTER, read_table, write_table
 from pipeline.config import Selection
 from pipeline.fourier_filter.discriminator import Discriminator
 from pipeline.fourier_filter.pictures import load_all
 from pipeline.fourier_filter.selection import reason_for, select
+from pipeline.runtime.threads import use_threads
 
 Row = dict[str, Any]
 FILTERS = ("none", "noun", "fourier", "both")
@@ -35,7 +34,7 @@ def select_images(
     search order, noun the first that pass the noun filter, fourier the best by score, both the best by score
     among those that pass the noun filter. Without the noun filter an image's label is its queried class.
     """
-    torch.set_num_threads(2)
+    use_threads()
     rows = [row for row in read_table(manifest, MANIFEST) if row["status"] == "kept"]
     nouns = {row["image_id"]: row for row in read_table(noun_filter, NOUN_FILTER)}
     uris = [f"{shards}/{row['shard']}.tar::{row['image_id']}.jpg" for row in rows]

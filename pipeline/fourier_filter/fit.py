@@ -20,6 +20,7 @@ from pipeline.config import Discriminator as Settings
 from pipeline.fourier_filter.pictures import load_all, load_square
 from pipeline.fourier_filter.training import fit, fit_profile, profile_features
 from pipeline.metrics.auroc import auroc
+from pipeline.runtime.threads import use_threads
 
 Row = dict[str, Any]
 
@@ -46,7 +47,7 @@ def fit_discriminator(
     class as the class has positives, at most `per_class`. No image of a new class is used.
     """
     started = time.monotonic()
-    torch.set_num_threads(2)
+    use_threads()
     facts = read_json(protocol)
     known = set(facts["order"]) - {0}
     dataset = _dataset(facts, known, settings)

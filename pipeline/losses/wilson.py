@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.datasets.imagenet import MEAN, STD
-from pipeline.distributed import whole_batch
+from pipeline.distributed.whole_batch import AT_HAND, Count
 from pipeline.losses.pamr import pamr
 from pipeline.runtime.precision import widened
 
@@ -184,10 +184,11 @@ def image_weights(localizer: Tensor, labels: Tensor, n_new: int, alpha: float = 
     return (shown == (labels[:, -n_new:] == 1)).all(dim=1).to(widened(localizer).dtype)
 
 
-def segmentation_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+def segmentation_loss(logits: Tensor, targets: Tensor, weights: Tensor, *, count: Count = AT_HAND) -> Tensor:
     """Return l_SEG: BCE summed over channels, mean over pixels, weighted mean over images (4.10).
 
-    The mean is over the images of the whole batch, of which those at hand may be one part.
+    The mean is over the images of the whole batch, of which those at hand may be one part: a method gives it
+    `forward.count(name)`.
     """
     values = F.binary_cross_entropy_with_logits(widened(logits), targets, reduction="none").sum(dim=1).mean(dim=(1, 2))
-    return (weights * values).sum() * whole_batch.parts() / (whole_batch.total(weights.sum()) + 1e-5)
+    return (weights * values).sum() * count.parts / (count.total(weights.sum()) + 1e-5)

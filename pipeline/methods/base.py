@@ -8,12 +8,13 @@ clipping, logging and resume, and never asks which method it runs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.distributed.whole_batch import Count, WholeBatch
 from pipeline.losses import cross_entropy
 from pipeline.models.network import Output, SegmentationModel
 from pipeline.models.resize import upsample
@@ -86,6 +87,14 @@ class Forward:
     student: Output
     teacher: Output | None
     epoch: int
+    whole: WholeBatch = field(default_factory=WholeBatch)
+
+    def count(self, name: str) -> Count:
+        """Return a count over the whole batch, of which this pass may see one part (process or micro-batch).
+
+        A loss that divides by a count of pixels or images takes one as `count=`; each such loss has a name of its own.
+        """
+        return self.whole.count(name)
 
     def student_logits(self) -> Tensor:
         """Return the student's logits (B, N, H, W) at the masks' size, at least float32."""

@@ -92,7 +92,7 @@ class Ssul(Method):
         if self._original:
             targets = rules.mark_unknown(rules.to_channels(batch.masks), batch.saliency)
             targets = rules.complete_with_teacher(targets, old, self.settings.threshold)
-            return {"bce": summed_bce(logits, targets, reduction="mean_valid")}
+            return {"bce": summed_bce(logits, targets, reduction="mean_valid", count=forward.count("labelled"))}
         assert batch.saliency is not None
         targets = rules.sats_targets(rules.to_sats_channels(batch.masks), old, batch.saliency, self.settings.threshold)
         return {"bce": summed_bce(logits, targets, reduction="mean_all")}

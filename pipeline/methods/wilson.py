@@ -138,7 +138,9 @@ class Wilson(Method):
             mix = None if self.settings.background_mix < 0 else self.settings.background_mix
             targets = wilson.soft_targets(localized_eval, old, labels, alpha=self.settings.alpha, background_mix=mix)
             weights = wilson.image_weights(localized_eval, labels, self.info.n_new, alpha=self.settings.alpha)
-        segmentation = wilson.segmentation_loss(forward.student.logits.float(), targets, weights)
+        segmentation = wilson.segmentation_loss(
+            forward.student.logits.float(), targets, weights, count=forward.count("images")
+        )
         return {
             "sss": wilson.self_supervised_loss(localized, pseudo, labels),
             "seg": self.settings.segmentation_weight * segmentation,

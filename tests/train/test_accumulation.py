@@ -1,6 +1,7 @@
 """Micro-batches: the gradients, counts, statistics and images of the whole batch. Every method: test_distributed.py."""
 
 import copy
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import Config, load_config
-from pipeline.distributed import whole_batch
+from pipeline.distributed.whole_batch import WholeBatch
 from pipeline.experiments.estimate import step_costs
-from pipeline.losses import cross_entropy
+from pipeline.losses import cross_entropy, summed_bce
 from pipeline.losses.wilson import segmentation_loss
 from pipeline.models.norm import keep_statistics
 from pipeline.train import engine
@@ -40,15 +41,15 @@ class _Images:
         self.targets, self.weights = torch.rand(8, 5, 6, 6), torch.tensor([1.0, 1, 1, 0, 0, 1, 0, 0])
         self.passes = 0
 
-    def losses(self, part: slice) -> dict[str, Tensor]:
+    def losses(self, part: slice, whole: WholeBatch) -> dict[str, Tensor]:
         self.passes += 1
         logits = self.net(self.images[part])
         return {
-            "ce": cross_entropy(logits, self.masks[part], reduction="mean_valid"),
-            "seg": segmentation_loss(logits, self.targets[part], self.weights[part]),
+            "ce": cross_entropy(logits, self.masks[part], reduction="mean_valid", count=whole.count("labelled")),
+            "seg": segmentation_loss(logits, self.targets[part], self.weights[part], count=whole.count("images")),
         }
 
-    def plain(self, part: slice) -> dict[str, Tensor]:
+    def plain(self, part: slice, whole: WholeBatch) -> dict[str, Tensor]:
         self.passes += 1
         return {"ce": cross_entropy(self.net(self.images[part]), self.masks[part])}
 
@@ -72,7 +73,6 @@ def test_gradients_and_terms_are_those_of_the_batch(parts: int, counting: bool) 
     assert terms.keys() == shown.keys() and not any(term.requires_grad for term in terms.values())
     for a, b in zip([*expected, *shown.values()], [*got, *terms.values()], strict=True):
         assert torch.allclose(a, b, atol=1e-6)
-    assert whole_batch.parts() == 1
 
 
 def test_counting_leaves_no_trace() -> None:
@@ -92,9 +92,58 @@ def test_counting_leaves_no_trace() -> None:
 def test_a_part_that_counts_more_than_the_first_is_our_mistake() -> None:
     data = _Images()
     parts = iter([data.plain, data.losses])
-    with pytest.raises(AssertionError, match="more counts than the first"):
-        data.gradients(2, lambda part: next(parts)(part))
-    assert whole_batch.parts() == 1, "the next step starts clean"
+    with pytest.raises(AssertionError, match="asked for in one micro-batch and not in another: images, labelled"):
+        data.gradients(2, lambda part, whole: next(parts)(part, whole))
+
+
+def test_a_part_that_counts_less_than_the_first_is_our_mistake() -> None:
+    """Also in the second pass, where the count is known and the sum would be right by accident."""
+    data = _Images()
+    for order in ([data.losses, data.plain], [data.losses, data.losses, data.losses, data.plain]):
+        parts = iter(order)
+        with pytest.raises(AssertionError, match="in one micro-batch and not in another: images, labelled"):
+            data.gradients(2, lambda part, whole, parts=parts: next(parts)(part, whole))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_two_losses_with_one_name_are_our_mistake(parts: int) -> None:
+    data = _Images()
+
+    def losses(part: slice, whole: WholeBatch) -> dict[str, Tensor]:
+        logits, count = data.net(data.images[part]), whole.count("labelled")
+        first = cross_entropy(logits, data.masks[part], reduction="mean_valid", count=count)
+        return {"ce": first, "bce": summed_bce(logits, data.masks[part], reduction="mean_valid", count=count)}
+
+    with pytest.raises(
+        AssertionError, match="`labelled` asked for twice in one micro-batch; two losses need two names"
+    ):
+        data.gradients(parts, losses)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_counts_belong_to_their_names_whatever_the_order(turned: bool) -> None:
+    """Every second micro-batch asks in the other order; by order of asking the two counts would be mixed up."""
+    data, order = _Images(nn.GroupNorm(2, 4)), itertools.count()
+    expected, shown = data.gradients(1, data.losses)
+
+    def losses(part: slice, whole: WholeBatch) -> dict[str, Tensor]:
+        logits = data.net(data.images[part])
+        terms = {
+            "ce": lambda: cross_entropy(
+                logits, data.masks[part], reduction="mean_valid", count=whole.count("labelled")
+            ),
+            "seg": lambda: segmentation_loss(
+                logits, data.targets[part], data.weights[part], count=whole.count("images")
+            ),
+        }
+        names = ["ce", "seg"] if not turned or next(order) % 2 else ["seg", "ce"]
+        return {name: terms[name]() for name in names}
+
+    got, terms = data.gradients(4, losses)
+    for name in shown:
+        assert torch.allclose(shown[name], terms[name], atol=1e-6)
+    for a, b in zip(expected, got, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
 
 
 def test_plain_norms_differ_and_frozen_ones_do_not() -> None:
