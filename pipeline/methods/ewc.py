@@ -24,7 +24,10 @@ class EwcSettings:
 
 @register
 class Ewc(ImportanceMethod):
-    """CE + weight * sum of scaled Fisher values times squared movement."""
+    """CE + weight * sum of scaled Fisher values times squared movement.
+
+    Source: EWC (PNAS 2017); ciss_methods.md 4.5.
+    """
 
     name = "ewc"
     title = "EWC"

@@ -23,7 +23,10 @@ class IltSettings:
 
 @register
 class Ilt(Method):
-    """CE + weight * KD + feature_weight * MSE(body)."""
+    """CE + weight * KD + feature_weight * MSE(body).
+
+    Source: ILT (ICCVW 2019); ciss_methods.md 4.4.
+    """
 
     name = "ilt"
     title = "ILT"

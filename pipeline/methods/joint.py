@@ -21,7 +21,10 @@ class JointSettings:
 
 @register
 class Joint(Method):
-    """Cross-entropy with all classes labelled, from the same base and for as many iterations as the others."""
+    """Cross-entropy with all classes labelled, from the same base and for as many iterations as the others.
+
+    Source: upper bound of MiB (CVPR 2020); ciss_methods.md 7.
+    """
 
     name = "joint"
     title = "joint"

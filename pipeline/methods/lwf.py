@@ -20,7 +20,10 @@ class LwfSettings:
 
 @register
 class Lwf(Method):
-    """CE + weight * KD over the old channels."""
+    """CE + weight * KD over the old channels.
+
+    Source: LwF (ECCV 2016); ciss_methods.md 4.2.
+    """
 
     name = "lwf"
     title = "LwF"

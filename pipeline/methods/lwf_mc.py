@@ -27,7 +27,10 @@ class LwfMcSettings:
 
 @register
 class LwfMc(Method):
-    """BCE summed over channels + weight * O * BCE to the teacher's sigmoids."""
+    """BCE summed over channels + weight * O * BCE to the teacher's sigmoids.
+
+    Source: iCaRL (CVPR 2017); ciss_methods.md 4.3.
+    """
 
     name = "lwf_mc"
     title = "LwF-MC"

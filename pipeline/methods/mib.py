@@ -25,7 +25,10 @@ class MibSettings:
 
 @register
 class Mib(Method):
-    """Unbiased cross-entropy (eq. 5) + weight * unbiased distillation (eq. 8), balanced initialisation (eq. 9)."""
+    """Unbiased cross-entropy (eq. 5) + weight * unbiased distillation (eq. 8), balanced initialisation (eq. 9).
+
+    Source: MiB (CVPR 2020) eq. 5, 8 and 9; ciss_methods.md 4.8.
+    """
 
     name = "mib"
     title = "MiB"

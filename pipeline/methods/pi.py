@@ -22,7 +22,10 @@ class PiSettings:
 
 @register
 class Pi(ImportanceMethod):
-    """CE + weight * sum of scaled path scores times squared movement."""
+    """CE + weight * sum of scaled path scores times squared movement.
+
+    Source: SI (ICML 2017); ciss_methods.md 4.6.
+    """
 
     name = "pi"
     title = "PI"

@@ -30,7 +30,10 @@ class PlopSettings(PseudoLabelSettings):
 
 @register
 class Plop(PseudoLabelMethod):
-    """Adaptive CE on pseudo-labels + local POD on stage maps, head output and logits."""
+    """Adaptive CE on pseudo-labels + local POD on stage maps, head output and logits.
+
+    Source: PLOP (CVPR 2021); ciss_methods.md 4.9.
+    """
 
     name = "plop"
     title = "PLOP"

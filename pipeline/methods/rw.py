@@ -25,7 +25,10 @@ class RwSettings:
 
 @register
 class Rw(ImportanceMethod):
-    """CE + weight * sum of (scaled Fisher + scaled path score) times squared movement."""
+    """CE + weight * sum of (scaled Fisher + scaled path score) times squared movement.
+
+    Source: RW (ECCV 2018); ciss_methods.md 4.7.
+    """
 
     name = "rw"
     title = "RW"

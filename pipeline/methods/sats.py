@@ -36,7 +36,10 @@ class SatsSettings(PseudoLabelSettings):
 
 @register
 class Sats(PseudoLabelMethod):
-    """CE on pseudo-labels + weight * UNKD + transfer of attention, or of features on a convolutional body."""
+    """CE on pseudo-labels + weight * UNKD + transfer of attention, or of features on a convolutional body.
+
+    Source: SATS (Pattern Recognition 2023); ciss_methods.md 4.11.
+    """
 
     name = "sats"
     title = "SATS"

@@ -32,7 +32,10 @@ class SsulSettings:
 
 @register
 class Ssul(Method):
-    """Binary cross-entropy on completed labels; only the newest, unknown and background classifiers learn."""
+    """Binary cross-entropy on completed labels; only the newest, unknown and background classifiers learn.
+
+    Source: SSUL (NeurIPS 2021); ciss_methods.md 4.10.
+    """
 
     name = "ssul"
     title = "SSUL"

@@ -62,7 +62,10 @@ class Localizer(nn.Sequential):
 
 @register
 class Wilson(Method):
-    """l_CLS + l_LOC + l_ENC, and from epoch `pseudo_epoch` on also l_SSS + l_SEG (web_wilss.md 4.2)."""
+    """l_CLS + l_LOC + l_ENC, and from epoch `pseudo_epoch` on also l_SSS + l_SEG (web_wilss.md 4.2).
+
+    Source: WILSON (CVPR 2022); web_wilss.md 4.2.
+    """
 
     name = "wilson"
     title = "WILSON"
