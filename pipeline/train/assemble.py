@@ -23,7 +23,7 @@ from pipeline.models import SegmentationModel, build_model, load_model, load_pre
 from pipeline.runtime.weights import recognise_weights
 from pipeline.train import STAGE_VERSION, resume
 from pipeline.train.best import StepScore
-from pipeline.train.data import BatchSource
+from pipeline.train.data import BatchSource, Loading
 from pipeline.train.engine import Step
 
 
@@ -33,6 +33,18 @@ class Previous:
 
     model: Path
     state: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a step is put together from: the method with its networks, and the step's protocol, list and folder."""
+
+    method: Method
+    model: SegmentationModel
+    teacher: SegmentationModel | None
+    protocol: dict[str, Any]
+    list_path: Path
+    folder: Path
 
 
 def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, list_path: Path, folder: Path) -> Step:
@@ -49,7 +61,8 @@ def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, l
     model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), config.train.backbone_options)
     inputs = _pretrained(model, config.train) if config.train.pretrained else {}
     method = cls(None, info)
-    return _step(config, config.train.base, method, model, None, protocol, list_path, folder, inputs)
+    parts = _Parts(method, model, None, protocol, list_path, folder)
+    return _step(config, config.train.base, parts, inputs)
 
 
 def assemble_step(
@@ -88,7 +101,8 @@ def assemble_step(
         "settings": dataclasses.asdict(settings),
     }
     kept = teacher if cls.needs_teacher else None
-    return _step(config, config.train.step, method, model, kept, protocol, list_path, folder, inputs)
+    parts = _Parts(method, model, kept, protocol, list_path, folder)
+    return _step(config, config.train.step, parts, inputs)
 
 
 def _pretrained(model: SegmentationModel, train: Train) -> dict[str, Any]:
@@ -118,22 +132,13 @@ def _check_previous(path: Path, teacher: SegmentationModel, heads: Heads, info: 
         )
 
 
-def _step(
-    config: Config,
-    phase: Phase,
-    method: Method,
-    model: SegmentationModel,
-    teacher: SegmentationModel | None,
-    protocol: dict[str, Any],
-    list_path: Path,
-    folder: Path,
-    inputs: dict[str, Any],
-) -> Step:
-    rows = read_table(list_path, TRAIN_LIST)
+def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -> Step:
+    method, protocol, folder = parts.method, parts.protocol, parts.folder
+    rows = read_table(parts.list_path, TRAIN_LIST)
     salient = method.wants_saliency(method.settings, protocol["dataset"])
     saliency = Path(Layout.of(config).saliency("")) if salient else None
-    train = config.train
-    source = BatchSource(rows, protocol, config.datasets, phase, method, train.workers, saliency, train.accumulate)
+    loading = Loading(phase.batch_size, config.train.accumulate, config.train.workers, saliency)
+    source = BatchSource(rows, protocol, config.datasets, method, loading)
     about = {key: protocol[key] for key in ("dataset", "task", "setting", "step", "order")}
     facts = {
         **inputs,
@@ -143,14 +148,25 @@ def _step(
         "phase": phase.model_dump(),
         "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every", "processes"}),
         "datasets": config.datasets.model_dump(),
-        "list": file_sha256(list_path),
+        "list": file_sha256(parts.list_path),
         "version": STAGE_VERSION,
     }
     if distributed.is_main():
         _write_resolved(folder, facts)
     header = {**about, "seed": method.info.seed, "method": method.name, "pipeline": __version__}
     score = StepScore(protocol, config.datasets, method) if config.train.keep == "best" else None
-    return Step(method, model, teacher, source, config.train, phase, folder, header, resume.fingerprint(facts), score)
+    return Step(
+        method=method,
+        model=parts.model,
+        teacher=parts.teacher,
+        source=source,
+        train=config.train,
+        phase=phase,
+        folder=folder,
+        about=header,
+        fingerprint=resume.fingerprint(facts),
+        score=score,
+    )
 
 
 def _write_resolved(folder: Path, facts: dict[str, Any]) -> None:
