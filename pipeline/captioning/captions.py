@@ -14,10 +14,11 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.artifacts import CAPTIONS, INGEST, read_json, read_table, write_table
+from pipeline.artifacts import CAPTIONS, INGEST, read_table, write_table
 from pipeline.captioning.captioners import Captioner, Source, WrittenCaptions, build
 from pipeline.config import Captioner as Settings
 from pipeline.datasets.images import open_image
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.runtime.progress import Progress
 
 Row = dict[str, Any]
@@ -35,7 +36,7 @@ def shard_sources(table: Path, tar: Path) -> list[Source]:
 
 def dataset_sources(protocol: Path) -> list[Source]:
     """Return the training images of a protocol."""
-    return [Source(row["id"], row["image"]) for row in read_json(protocol)["train"]]
+    return [Source(row.id, row.image) for row in read_protocol(protocol).train]
 
 
 def caption(

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, with_safety
+from pipeline.artifacts import INGEST, QUERIES, read_table, with_safety
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.image import perceptual_hash
 from pipeline.crawl_ingest.checks.licence import allows
@@ -28,6 +28,7 @@ from pipeline.crawl_ingest.pool.safety import open_safety
 from pipeline.crawl_ingest.pool.shard import decide, write_shard
 from pipeline.crawl_ingest.pool.state import Outcome, PoolState
 from pipeline.crawl_ingest.sources import Candidate, Source, open_source
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.runtime.progress import Progress
 
 Row = dict[str, Any]
@@ -147,8 +148,8 @@ def evaluation_hashes(protocol: Path | None, settings: CrawlIngest) -> HashIndex
     from pipeline.datasets.images import open_image
 
     index = HashIndex(settings.near_duplicate_bits)
-    for row in read_json(protocol)["val"] if protocol else ():
-        index.add(perceptual_hash(open_image(row["image"])))
+    for row in read_protocol(protocol).val if protocol else ():
+        index.add(perceptual_hash(open_image(row.image)))
     return index
 
 

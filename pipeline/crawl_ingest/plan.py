@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import CAPTIONS, QUERIES, read_json, read_table, write_table
+from pipeline.artidescribed import CAPTIONS, QUERIES, read_table, write_table
 from pipeline.config import CrawlIngest
+from pipeline.datasets.protocol_file import Protocol, read_protocol
 
 QUERY_WORDS = {
     "aeroplane": "airplane", "diningtable": "dining table", "motorbike": "motorcycle",
@@ -26,19 +27,19 @@ def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, capt
     of base images, as many as `replay_queries`, spread evenly over the classes they show.
     Raises ValueError for an unknown plan, for another step's protocol, or if a replay plan has no captions.
     """
-    facts = read_json(protocol)
+    described = read_protocol(protocol)
     known = re.fullmatch(r"base|(step|replay)(\d+)", plan)
     if not known:
         raise ValueError(f"got plan {plan!r}, expected base, step<k> or replay<k>")
     step = int(known[2]) if known[1] == "step" else 0
-    if facts["step"] != step:
-        raise ValueError(f"plan {plan} needs the protocol of step {step}, got {protocol} of step {facts['step']}")
+    if described.step != step:
+        raise ValueError(f"plan {plan} needs the protocol of step {step}, got {protocol} of step {described.step}")
     if known[1] == "replay":
         if captions is None:
             raise ValueError(f"plan {plan} asks with captions of base images; pass --captions")
-        rows = _caption_queries(facts, read_table(captions, CAPTIONS), settings.replay_queries)
+        rows = _caption_queries(described, read_table(captions, CAPTIONS), settings.replay_queries)
     else:
-        rows = _class_queries(facts)
+        rows = _class_queries(described)
     for index, row in enumerate(rows):
         row["shard"] = index % settings.shards
     write_table(out, rows, QUERIES, provenance={"plan": plan})
@@ -67,18 +68,18 @@ def query_limit(plan: str, settings: CrawlIngest) -> int:
     return settings.base_per_class if plan == "base" else settings.per_class
 
 
-def _class_queries(facts: dict[str, Any]) -> list[dict[str, Any]]:
+def _class_queries(protocol: Protocol) -> list[dict[str, Any]]:
     rows = []
-    for class_id in facts["classes_per_step"][facts["step"]]:
+    for class_id in protocol.new_classes:
         if class_id:
-            name = facts["class_names"][str(class_id)]
+            name = protocol.class_names[class_id]
             rows.append(_row(QUERY_WORDS.get(name, name), "class", [class_id], ""))
     return rows
 
 
-def _caption_queries(facts: dict[str, Any], captions: Sequence[dict[str, Any]], budget: int) -> list[dict[str, Any]]:
-    labels = {row["id"]: row["labels"] for row in facts["train"]}
-    known = set(facts["classes_per_step"][0])
+def _caption_queries(protocol: Protocol, captions: Sequence[dict[str, Any]], budget: int) -> list[dict[str, Any]]:
+    labels = {row.id: row.labels for row in protocol.train}
+    known = set(protocol.classes_per_step[0])
     by_class: dict[int, list[dict[str, Any]]] = defaultdict(list)
     texts: set[str] = set()
     for caption in sorted(captions, key=lambda row: str(row["image_id"])):

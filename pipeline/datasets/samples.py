@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from pipeline.config import Datasets
 from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_image, open_mask
+from pipeline.datasets.protocol_file import Protocol
 from pipeline.datasets.saliency import THRESHOLD, open_saliency
 from pipeline.datasets.tasks import IGNORE, Rule, label_map, select_labels
 from pipeline.datasets.transforms import ScaleGeometry, TrainGeometry, eval_geometry, normalise
@@ -43,7 +44,7 @@ class TrainListDataset(Dataset[dict[str, Any]]):
     def __init__(
         self,
         rows: Sequence[dict[str, Any]],
-        protocol: dict[str, Any],
+        protocol: Protocol,
         settings: Datasets,
         rule: Rule,
         seed: int,
@@ -52,14 +53,14 @@ class TrainListDataset(Dataset[dict[str, Any]]):
         saliency_threshold: float = THRESHOLD,
     ) -> None:
         self.rows, self.settings, self.seed = list(rows), settings, seed
-        sequential = protocol.get("setting") == "sequential"
+        sequential = protocol.setting == "sequential"
         self.all_labels = all_labels or sequential
         self.saliency, self.saliency_threshold = saliency, saliency_threshold
-        self._task = (protocol["dataset"], protocol["task"], protocol["step"])
-        self._n_channels = len(protocol["order"])
+        self._task = (protocol.dataset, protocol.task, protocol.step)
+        self._n_channels = len(protocol.order)
         self._table = label_map(*self._task, "train", rule, keep_old=sequential)
         self._known_table = label_map(*self._task, "test", rule)
-        self._n_classes = max(map(int, protocol["class_names"]))
+        self._n_classes = protocol.n_classes
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -127,23 +128,23 @@ class EvalDataset:
     """
 
     def __init__(
-        self, protocol: dict[str, Any], size: int | None, rule: Rule = "wilson", split: Literal["val", "test"] = "test"
+        self, protocol: Protocol, size: int | None, rule: Rule = "wilson", split: Literal["val", "test"] = "test"
     ) -> None:
-        self.rows, self.size = protocol["val"], size
-        self._table = label_map(protocol["dataset"], protocol["task"], protocol["step"], split, rule)
-        self._n_classes = max(map(int, protocol["class_names"]))
+        self.rows, self.size = protocol.val, size
+        self._table = label_map(protocol.dataset, protocol.task, protocol.step, split, rule)
+        self._n_classes = protocol.n_classes
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.rows[index]
-        image = eval_geometry(open_image(row["image"]), self.size)
-        mask = eval_geometry(Image.fromarray(open_mask(row["mask"], self._n_classes)), self.size, nearest=True)
+        image = eval_geometry(open_image(row.image), self.size)
+        mask = eval_geometry(Image.fromarray(open_mask(row.mask, self._n_classes)), self.size, nearest=True)
         return {
             "image": normalise(image),
             "mask": self._table[np.asarray(mask)],
-            "image_id": row["id"],
+            "image_id": row.id,
         }
 
 

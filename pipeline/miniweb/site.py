@@ -19,6 +19,7 @@ from PIL import Image, ImageEnhance
 
 from pipeline.artifacts import TRUTH, atomic_dir, read_json, write_json, write_table
 from pipeline.config import MiniWeb
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.miniweb.drawing import CLASS_NAMES, STYLES, describe, draw_scene, sample_class_ids
 from pipeline.miniweb.drawing.captions import word_for
 from pipeline.miniweb.faults import FAULTS, LISTED_ONCE
@@ -84,11 +85,11 @@ def build_site(root: Path, settings: MiniWeb, protocols: Sequence[Path]) -> None
 
 
 def _facts(protocols: Sequence[Path]) -> tuple[list[int], list[int], list[str]]:
-    loaded = sorted((read_json(path) for path in protocols), key=lambda p: p["step"])
-    steps = loaded[0]["classes_per_step"]
+    loaded = sorted(map(read_protocol, protocols), key=lambda protocol: protocol.step)
+    steps = loaded[0].classes_per_step
     base = [c for c in steps[0] if c]
     new = [c for classes in steps[1:] for c in classes]
-    return base, new, [row["image"] for row in loaded[0]["val"]]
+    return base, new, [row.image for row in loaded[0].val]
 
 
 def _plan(settings: MiniWeb, base: Sequence[int], new: Sequence[int], evaluation: Sequence[str]) -> Iterator[Plan]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import NEW_CLASSES, PSEUDOLABELS, TRAIN_LIST, read_json, read_table, write_table
+from pipeline.artifacts import NEW_CLASSES, PSEUDOLABELS, TRAIN_LIST, read_table, write_table
 from pipeline.datasets.memory import select_memory
+from pipeline.datasets.protocol_file import Protocol, read_protocol
 
 Row = dict[str, Any]
 
@@ -37,16 +38,14 @@ def write_train_list(protocol: Path, out: Path, sources: Sources | None = None) 
     labels), `memory` and `joint` (true labels of every class so far). Raises ValueError if nothing is left, or if
     an evaluation image is in the list.
     """
-    facts, sources = read_json(protocol), sources or Sources()
-    rows = _own_rows(facts, sources)
+    step, sources = read_protocol(protocol), sources or Sources()
+    rows = _own_rows(step, sources)
     if not rows:
-        raise ValueError(
-            f"no image is left for step {facts['step']} with filters `{sources.filters}`; loosen a threshold"
-        )
+        raise ValueError(f"no image is left for step {step.step} with filters `{sources.filters}`; loosen a threshold")
     # An image of a new class must not come back as a negative of every new class, nor twice.
     rows += _without(rows, _replay_rows(sources.pseudolabels))
-    rows += _memory_rows(facts, sources, taken=rows)
-    evaluation = {row["id"] for row in facts["val"]}
+    rows += _memory_rows(step, sources, taken=rows)
+    evaluation = {image.id for image in step.val}
     leaked = sorted(row["image_id"] for row in rows if row["image_id"] in evaluation)
     if leaked:
         raise ValueError(f"{len(leaked)} evaluation images are in the training list, first {leaked[0]}")
@@ -54,18 +53,18 @@ def write_train_list(protocol: Path, out: Path, sources: Sources | None = None) 
     return rows
 
 
-def _own_rows(facts: Row, sources: Sources) -> list[Row]:
+def _own_rows(protocol: Protocol, sources: Sources) -> list[Row]:
     if sources.selection:
         return _web_rows(sources.selection, sources.filters)
     if not sources.earlier:
-        return _dataset_rows(facts, "dataset")
-    protocols = [*(read_json(path) for path in sources.earlier), facts]
-    merged = {row["image_id"]: row for protocol in protocols for row in _dataset_rows(protocol, "joint")}
+        return _dataset_rows(protocol, "dataset")
+    protocols = [*map(read_protocol, sources.earlier), protocol]
+    merged = {row["image_id"]: row for step in protocols for row in _dataset_rows(step, "joint")}
     return [merged[image_id] for image_id in sorted(merged)]
 
 
-def _dataset_rows(facts: Row, role: str) -> list[Row]:
-    return [_row(row["id"], role, row["image"], row["mask"], row["labels"]) for row in facts["train"]]
+def _dataset_rows(protocol: Protocol, role: str) -> list[Row]:
+    return [_row(image.id, role, image.image, image.mask, list(image.labels)) for image in protocol.train]
 
 
 def _without(taken: list[Row], rows: list[Row]) -> list[Row]:
@@ -73,11 +72,11 @@ def _without(taken: list[Row], rows: list[Row]) -> list[Row]:
     return [row for row in rows if row["image_id"] not in ids]
 
 
-def _memory_rows(facts: Row, sources: Sources, taken: list[Row]) -> list[Row]:
+def _memory_rows(protocol: Protocol, sources: Sources, taken: list[Row]) -> list[Row]:
     if not sources.memory:
         return []
     assert sources.previous is not None
-    known = [c for classes in facts["classes_per_step"][: facts["step"]] for c in classes if c]
+    known = [c for classes in protocol.classes_per_step[: protocol.step] for c in classes if c]
     earlier = [row for row in read_table(sources.previous, TRAIN_LIST) if row["role"] in ("dataset", "memory")]
     seen = _without(taken, earlier)
     candidates = [{c for c in row["labels"] if c in known} for row in seen]

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pipeline import distributed
 from pipeline.artifacts import atomic_dir, read_json, write_text
 from pipeline.config import Datasets
+from pipeline.datasets.protocol_file import Protocol
 from pipeline.datasets.samples import EvalDataset
 from pipeline.methods import Method
 from pipeline.metrics.confusion import ConfusionMatrix
@@ -37,7 +38,7 @@ class StepScore:
     Labels follow the rule that the step is trained by, `datasets.label_map` if it names one.
     """
 
-    def __init__(self, protocol: dict[str, Any], datasets: Datasets, method: Method, batch_size: int = 32) -> None:
+    def __init__(self, protocol: Protocol, datasets: Datasets, method: Method, batch_size: int = 32) -> None:
         size = datasets.eval_side
         self.dataset = EvalDataset(protocol, size, label_rule(datasets, method), split="val")
         # Whole images differ in size and cannot be stacked.

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from pipeline import distributed
 from pipeline.config import Datasets, Phase
+from pipeline.datasets.protocol_file import Protocol
 from pipeline.datasets.samples import TrainListDataset
 from pipeline.datasets.tasks import Rule
 from pipeline.methods import Batch, Method
@@ -32,7 +33,7 @@ class BatchSource:
     def __init__(
         self,
         rows: Sequence[dict[str, Any]],
-        protocol: dict[str, Any],
+        protocol: Protocol,
         datasets: Datasets,
         phase: Phase,
         method: Method,

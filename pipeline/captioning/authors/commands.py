@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_json, read_table, write_table, write_text
+from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_table, write_table, write_text
 from pipeline.captioning.authors import files
+from pipeline.datasets.protocol_file import read_protocol
 
 _CONVERSIONS = ("import-captions", "import-nouns", "export-captions", "export-nouns", "export-filtered")
 
@@ -94,7 +95,7 @@ def _export(values: dict[str, Any], manifest: Path, out: Path, write: Callable[[
 
 def _check(arguments: argparse.Namespace) -> None:
     names = files.ClassNames.read(arguments.class_file)
-    labels = {row["id"]: row["labels"] for path in arguments.protocol for row in read_json(path)["train"]}
+    labels = {row.id: row.labels for path in arguments.protocol for row in read_protocol(path).train}
     print("\n".join(names.report(files.ClassNames.of(labels) if labels else None)))
     if arguments.out:
         (names.corrected() if names.exchanged else names).write(arguments.out)
