@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.artidescribed import CAPTIONS, QUERIES, read_table, write_table
+from pipeline.artifacts import CAPTIONS, QUERIES, read_table, write_table
 from pipeline.config import CrawlIngest
 from pipeline.datasets.protocol_file import Protocol, read_protocol
 
