@@ -7,11 +7,12 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.artifacts import CAPTIONS, QUERIES, read_table, write_table
+from pipeline.artifacts.rows import CaptionRow, QueryRow
 from pipeline.config import CrawlIngest
 from pipeline.datasets.protocol_file import Protocol, read_protocol
+from pipeline.datasets.turns import in_turns
 
 QUERY_WORDS = {
     "aeroplane": "airplane", "diningtable": "dining table", "motorbike": "motorcycle",
@@ -68,7 +69,7 @@ def query_limit(plan: str, settings: CrawlIngest) -> int:
     return settings.base_per_class if plan == "base" else settings.per_class
 
 
-def _class_queries(protocol: Protocol) -> list[dict[str, Any]]:
+def _class_queries(protocol: Protocol) -> list[QueryRow]:
     rows = []
     for class_id in protocol.new_classes:
         if class_id:
@@ -77,10 +78,10 @@ def _class_queries(protocol: Protocol) -> list[dict[str, Any]]:
     return rows
 
 
-def _caption_queries(protocol: Protocol, captions: Sequence[dict[str, Any]], budget: int) -> list[dict[str, Any]]:
+def _caption_queries(protocol: Protocol, captions: Sequence[CaptionRow], budget: int) -> list[QueryRow]:
     labels = {row.id: row.labels for row in protocol.train}
     known = set(protocol.classes_per_step[0])
-    by_class: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    by_class: dict[int, list[QueryRow]] = defaultdict(list)
     texts: set[str] = set()
     for caption in sorted(captions, key=lambda row: str(row["image_id"])):
         text, image_id = caption["caption"], caption["image_id"]
@@ -90,17 +91,16 @@ def _caption_queries(protocol: Protocol, captions: Sequence[dict[str, Any]], bud
         classes = [c for c in labels[image_id] if c in known]
         row = _row(text, "caption", classes, image_id)
         by_class[min(classes, key=lambda c: (len(by_class[c]), c))].append(row)
-    return _round_robin([by_class[c] for c in sorted(by_class)], budget)
+    return in_turns([by_class[c] for c in sorted(by_class)])[:budget]
 
 
-def _round_robin(groups: list[list[dict[str, Any]]], budget: int) -> list[dict[str, Any]]:
-    chosen: list[dict[str, Any]] = []
-    depth = max((len(group) for group in groups), default=0)
-    for level in range(depth):
-        chosen += [group[level] for group in groups if level < len(group)]
-    return chosen[:budget]
-
-
-def _row(text: str, kind: str, class_ids: list[int], source: str) -> dict[str, Any]:
+def _row(text: str, kind: str, class_ids: list[int], source: str) -> QueryRow:
     digest = hashlib.sha256(f"{kind}\0{text}\0{source}".encode()).hexdigest()[:16]
-    return {"query_id": digest, "text": text, "kind": kind, "class_ids": class_ids, "source_image_id": source}
+    return {
+        "query_id": digest,
+        "text": text,
+        "kind": kind,
+        "class_ids": class_ids,
+        "source_image_id": source,
+        "shard": 0,
+    }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
+from pipeline.artifacts.rows import TrainRow
 from pipeline.config import Datasets
 from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_image, open_mask
@@ -43,7 +44,7 @@ class TrainListDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        rows: Sequence[dict[str, Any]],
+        rows: Sequence[TrainRow],
         protocol: Protocol,
         settings: Datasets,
         rule: Rule,
@@ -110,7 +111,7 @@ class TrainListDataset(Dataset[dict[str, Any]]):
             return self._table[values]
         return self._known_table[values] if role in TRUE_ROLES else values
 
-    def _labels(self, row: dict[str, Any], values: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _labels(self, row: TrainRow, values: NDArray[np.uint8]) -> NDArray[np.float32]:
         if row["role"] == "replay":
             vector = np.zeros(self._n_channels - 1, np.float32)
             vector[[v - 1 for v in np.unique(values) if 0 < v < self._n_channels]] = 1

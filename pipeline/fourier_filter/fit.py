@@ -15,14 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.artifacts import MANIFEST, read_table, write_json
+from pipeline.artifacts import MANIFEST, image_address, image_id_of, read_table, write_json
+from pipeline.artifacts.rows import ManifestRow
 from pipeline.config import Discriminator as Settings
 from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.fourier_filter.pictures import load_all, load_square
 from pipeline.fourier_filter.training import fit, fit_profile, profile_features
 from pipeline.metrics.auroc import auroc
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def _dataset(protocol: Protocol, known: set[int], settings: Settings) -> Domain:
     return Domain(pictures, [set(row.labels) & known for row in protocol.train], uris)
 
 
-def _web(rows: Sequence[Row], shards: Path, protocol: Protocol, settings: Settings) -> Domain:
+def _web(rows: Sequence[ManifestRow], shards: Path, protocol: Protocol, settings: Settings) -> Domain:
     available: dict[int, int] = defaultdict(int)
     for image in protocol.train:
         for class_id in image.labels:
@@ -88,7 +87,7 @@ def _web(rows: Sequence[Row], shards: Path, protocol: Protocol, settings: Settin
         if row["status"] == "kept" and taken[class_id] < min(available[class_id], settings.per_class):
             taken[class_id] += 1
             chosen.append(row)
-    uris = [f"{shards}/{row['shard']}.tar::{row['image_id']}.jpg" for row in chosen]
+    uris = [image_address(f"{shards}/{row['shard']}.tar", row["image_id"]) for row in chosen]
     pictures = load_all(uris, settings.resize, "web images")
     return Domain(pictures, [set(row["class_ids"]) for row in chosen], uris)
 
@@ -112,7 +111,7 @@ def _held_out(dataset: Domain, web: Domain, known: set[int], settings: Settings)
             values[domain] = [model.scores(part).numpy() for part in test]
         profile: Any = fit_profile(*train, settings)
         values["radial_profile"] = [profile.decision_function(profile_features(p, settings)) for p in test]
-        names = [web.uris[i].partition("::")[2].removesuffix(".jpg") for i in web.within(unseen)]
+        names = [image_id_of(web.uris[i]) for i in web.within(unseen)]
         for name, (a, b) in values.items():
             results[name].append(auroc(a, b))
             scored = {image: round(float(score), 4) for image, score in zip(names, b, strict=True)}

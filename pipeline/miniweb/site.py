@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from pipeline.artifacts import TRUTH, atomic_dir, read_json, write_json, write_table
+from pipeline.artifacts.rows import TruthRow
 from pipeline.config import MiniWeb
 from pipeline.datasets.protocol_file import read_protocol
 from pipeline.miniweb.drawing import CLASS_NAMES, STYLES, describe, draw_scene, sample_class_ids
@@ -128,7 +129,7 @@ def _plant_missing(plans: list[Plan], settings: MiniWeb) -> list[Plan]:
     return [replace(plan, fault=planted.get(plan.number, plan.fault)) for plan in plans]
 
 
-def _make(folder: Path, seed: int, plans: Sequence[Plan], plan: Plan) -> tuple[Entry, dict[str, Any]]:
+def _make(folder: Path, seed: int, plans: Sequence[Plan], plan: Plan) -> tuple[Entry, TruthRow]:
     origin = plans[plan.copy_of] if plan.copy_of >= 0 else plan
     rng = np.random.default_rng((_TAG, seed, 1, plan.number))
     data, title, classes, misleading, size = _content(seed, plan, origin)
@@ -150,7 +151,7 @@ def _make(folder: Path, seed: int, plans: Sequence[Plan], plan: Plan) -> tuple[E
         width=size[0],
         height=size[1],
     )
-    truth = {
+    truth: TruthRow = {
         "url": entry.url,
         "kind": plan.kind,
         "query_class": plan.query_class,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.artifacts import PSEUDOLABELS, REPLAY, atomic_dir, read_table, write_table
+from pipeline.artifacts.rows import PseudoLabelRow, ReplayRow
 from pipeline.config import PseudoLabel
 from pipeline.datasets.images import open_image
 from pipeline.datasets.transforms import normalise
 from pipeline.models import load_model
 from pipeline.models.resize import upsample
 from pipeline.runtime.progress import Progress
-
-Row = dict[str, Any]
 
 
 def pseudolabel(model: Path, replay: Path, settings: PseudoLabel, out_dir: Path, out: Path) -> None:
@@ -50,8 +48,8 @@ def pseudolabel(model: Path, replay: Path, settings: PseudoLabel, out_dir: Path,
     write_table(out, table, PSEUDOLABELS, provenance={"model": str(model), **settings.model_dump()})
 
 
-def _batches(rows: list[Row], settings: PseudoLabel) -> list[list[tuple[Row, Tensor]]]:
-    by_size: dict[tuple[int, ...], list[tuple[Row, Tensor]]] = defaultdict(list)
+def _batches(rows: list[ReplayRow], settings: PseudoLabel) -> list[list[tuple[ReplayRow, Tensor]]]:
+    by_size: dict[tuple[int, ...], list[tuple[ReplayRow, Tensor]]] = defaultdict(list)
     for row in rows:
         pixels = normalise(_capped(open_image(row["image"]), settings.max_side))
         by_size[pixels.shape].append((row, pixels))
@@ -68,7 +66,7 @@ def _capped(image: Image.Image, max_side: int) -> Image.Image:
     return image
 
 
-def _row(row: Row, label: NDArray[np.uint8], confidence: float, folder: Path) -> Row:
+def _row(row: ReplayRow, label: NDArray[np.uint8], confidence: float, folder: Path) -> PseudoLabelRow:
     return {
         "image_id": row["image_id"],
         "image": row["image"],

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.artifacts import NEW_CLASSES, PSEUDOLABELS, TRAIN_LIST, read_table, write_table
+from pipeline.artifacts.rows import TrainRow
 from pipeline.datasets.memory import select_memory
 from pipeline.datasets.protocol_file import Protocol, read_protocol
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Sources:
     previous: Path | None = None
 
 
-def write_train_list(protocol: Path, out: Path, sources: Sources | None = None) -> list[Row]:
+def write_train_list(protocol: Path, out: Path, sources: Sources | None = None) -> list[TrainRow]:
     """Write train_list.parquet and return its rows.
 
     Roles: `dataset` (masks of the step's classes), `web` (image-level labels alone), `replay` (the old model's
@@ -53,7 +51,7 @@ def write_train_list(protocol: Path, out: Path, sources: Sources | None = None) 
     return rows
 
 
-def _own_rows(protocol: Protocol, sources: Sources) -> list[Row]:
+def _own_rows(protocol: Protocol, sources: Sources) -> list[TrainRow]:
     if sources.selection:
         return _web_rows(sources.selection, sources.filters)
     if not sources.earlier:
@@ -63,16 +61,16 @@ def _own_rows(protocol: Protocol, sources: Sources) -> list[Row]:
     return [merged[image_id] for image_id in sorted(merged)]
 
 
-def _dataset_rows(protocol: Protocol, role: str) -> list[Row]:
+def _dataset_rows(protocol: Protocol, role: str) -> list[TrainRow]:
     return [_row(image.id, role, image.image, image.mask, list(image.labels)) for image in protocol.train]
 
 
-def _without(taken: list[Row], rows: list[Row]) -> list[Row]:
+def _without(taken: list[TrainRow], rows: list[TrainRow]) -> list[TrainRow]:
     ids = {row["image_id"] for row in taken}
     return [row for row in rows if row["image_id"] not in ids]
 
 
-def _memory_rows(protocol: Protocol, sources: Sources, taken: list[Row]) -> list[Row]:
+def _memory_rows(protocol: Protocol, sources: Sources, taken: list[TrainRow]) -> list[TrainRow]:
     if not sources.memory:
         return []
     assert sources.previous is not None
@@ -83,8 +81,8 @@ def _memory_rows(protocol: Protocol, sources: Sources, taken: list[Row]) -> list
     return [{**seen[i], "role": "memory"} for i in select_memory(candidates, known, sources.memory)]
 
 
-def _web_rows(selection: Path, filters: str) -> list[Row]:
-    merged: dict[str, Row] = {}
+def _web_rows(selection: Path, filters: str) -> list[TrainRow]:
+    merged: dict[str, TrainRow] = {}
     for row in read_table(selection, NEW_CLASSES):
         if row["kept"] and row["filters"] == filters:
             earlier = merged.setdefault(row["image_id"], _row(row["image_id"], "web", row["image"], "", []))
@@ -92,7 +90,7 @@ def _web_rows(selection: Path, filters: str) -> list[Row]:
     return [merged[image_id] for image_id in sorted(merged)]
 
 
-def _replay_rows(pseudolabels: Path | None) -> list[Row]:
+def _replay_rows(pseudolabels: Path | None) -> list[TrainRow]:
     if pseudolabels is None:
         return []
     return [
@@ -102,5 +100,5 @@ def _replay_rows(pseudolabels: Path | None) -> list[Row]:
     ]
 
 
-def _row(image_id: str, role: str, image: str, mask: str, labels: list[int]) -> Row:
+def _row(image_id: str, role: str, image: str, mask: str, labels: list[int]) -> TrainRow:
     return {"image_id": image_id, "role": role, "image": image, "mask": mask, "labels": labels}

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline import distributed
+from pipeline.artifacts.rows import TrainRow
 from pipeline.config import Datasets, Phase
 from pipeline.datasets.protocol_file import Protocol
 from pipeline.datasets.samples import TrainListDataset
@@ -32,7 +33,7 @@ class BatchSource:
 
     def __init__(
         self,
-        rows: Sequence[dict[str, Any]],
+        rows: Sequence[TrainRow],
         protocol: Protocol,
         datasets: Datasets,
         phase: Phase,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_table, write_table, write_text
+from pipeline.artifacts.rows import CaptionRow, NounRow
 from pipeline.captioning.authors import files
 from pipeline.datasets.protocol_file import read_protocol
 
@@ -39,9 +40,15 @@ def add_authors(commands: Any) -> None:
 
 def import_captions(folder: Path, out: Path) -> None:
     """Write a captions table of a folder of caption files; an image is `<id>/<image file name>`."""
-    extra = {"seconds": 0.0, "model": str(folder), "revision": ""}
-    rows = [
-        {"image_id": f"{file.stem}/{name}", "caption": text, "reason": "" if text.strip() else "empty_caption", **extra}
+    rows: list[CaptionRow] = [
+        {
+            "image_id": f"{file.stem}/{name}",
+            "caption": text,
+            "seconds": 0.0,
+            "model": str(folder),
+            "revision": "",
+            "reason": "" if text.strip() else "empty_caption",
+        }
         for file in files.folder_files(folder)
         for name, text in files.read_lines(file)
     ]
@@ -50,7 +57,7 @@ def import_captions(folder: Path, out: Path) -> None:
 
 def import_nouns(folder: Path, out: Path) -> None:
     """Write a nouns table of a folder of noun files; an image is `<id>/<image file name>`."""
-    rows = [
+    rows: list[NounRow] = [
         {"image_id": f"{file.stem}/{name}", "nouns": nouns}
         for file in files.folder_files(folder)
         for name, nouns in files.read_nouns(file)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.artifacts import NEW_CLASSES, NOUN_FILTER, Layout, read_table
+from pipeline.artifacts.rows import NewClassRow, NounFilterRow
 from pipeline.config import Config
 from pipeline.datasets.images import open_image, open_mask
 from pipeline.datasets.protocol_file import read_protocol
@@ -53,7 +54,7 @@ def web_gallery(config: Config, steps: int) -> list[Row]:
     sections = []
     for step in range(1, steps + 1):
         captions = {r["image_id"]: r for r in read_table(paths.selection(step, "noun_filter"), NOUN_FILTER)}
-        by_class: dict[int, list[Row]] = defaultdict(list)
+        by_class: dict[int, list[NewClassRow]] = defaultdict(list)
         for row in read_table(paths.selection(step, "new_classes"), NEW_CLASSES):
             if row["filters"] == "both":
                 by_class[row["class_id"]].append(row)
@@ -85,7 +86,7 @@ def _class_name(paths: Layout, step: int, class_id: int) -> str:
     return read_protocol(paths.protocol(step)).class_names[class_id]
 
 
-def _card(row: Row, judged: Row) -> Row:
+def _card(row: NewClassRow, judged: NounFilterRow) -> dict[str, str]:
     image = open_image(row["image"])
     image.thumbnail((128, 128))
     reason = row["reason"].removeprefix("noun:").replace("_", " ")
