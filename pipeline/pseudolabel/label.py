@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from pipeline import distributed
 from pipeline.artifacts import PSEUDOLABELS, REPLAY, atomic_dir, read_table, write_table
+from pipeline.artifacts.rows import PseudoLabelRow, ReplayRow
 from pipeline.config import PseudoLabel
 from pipeline.datasets.images import open_image
 from pipeline.datasets.transforms import normalise
@@ -22,8 +22,6 @@ from pipeline.models import load_model
 from pipeline.models.inference import predict
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.threads import use_threads
-
-Row = dict[str, Any]
 
 
 def pseudolabel(model: Path, replay: Path, settings: PseudoLabel, out_dir: Path, out: Path) -> None:
@@ -50,9 +48,9 @@ def _most_likely(logits: Tensor) -> Sequence[Tensor]:
     return logits.softmax(dim=1).max(dim=1)
 
 
-def _batches(rows: list[Row], settings: PseudoLabel) -> Iterator[tuple[list[Row], Tensor]]:
+def _batches(rows: list[ReplayRow], settings: PseudoLabel) -> Iterator[tuple[list[ReplayRow], Tensor]]:
     # One unfinished batch per image size is in memory.
-    waiting: dict[tuple[int, ...], list[tuple[Row, Tensor]]] = defaultdict(list)
+    waiting: dict[tuple[int, ...], list[tuple[ReplayRow, Tensor]]] = defaultdict(list)
     for row in rows:
         pixels = normalise(_capped(open_image(row["image"]), settings.max_side))
         group = waiting[pixels.shape]
@@ -62,7 +60,7 @@ def _batches(rows: list[Row], settings: PseudoLabel) -> Iterator[tuple[list[Row]
     yield from map(_stacked, waiting.values())
 
 
-def _stacked(group: list[tuple[Row, Tensor]]) -> tuple[list[Row], Tensor]:
+def _stacked(group: list[tuple[ReplayRow, Tensor]]) -> tuple[list[ReplayRow], Tensor]:
     return [row for row, _ in group], torch.stack([pixels for _, pixels in group])
 
 
@@ -72,7 +70,7 @@ def _capped(image: Image.Image, max_side: int) -> Image.Image:
     return image
 
 
-def _row(row: Row, label: NDArray[np.uint8], confidence: float, folder: Path) -> Row:
+def _row(row: ReplayRow, label: NDArray[np.uint8], confidence: float, folder: Path) -> PseudoLabelRow:
     return {
         "image_id": row["image_id"],
         "image": row["image"],

@@ -15,8 +15,9 @@ import yaml
 from safetensors.torch import load_file
 
 from pipeline import __version__, distributed
-from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, file_sha256, read_json, read_table, write_text
+from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, file_sha256, read_table, write_text
 from pipeline.config import Config, Phase, Train
+from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.methods import Heads, Method, StepInfo, get, overridden, settings_of
 from pipeline.methods.recipes import get_recipe
 from pipeline.models import SegmentationModel, build_model, load_model, load_pretrained
@@ -42,7 +43,7 @@ class _Parts:
     method: Method
     model: SegmentationModel
     teacher: SegmentationModel | None
-    protocol: dict[str, Any]
+    protocol: Protocol
     list_path: Path
     folder: Path
 
@@ -77,12 +78,12 @@ def assemble_step(
     """Return an incremental step of a method. Raises ValueError for anything that does not fit."""
     protocol = _protocol(protocol_path, base=False)
     cls = get(method_name)
-    context = (protocol["dataset"], protocol["task"], config.train.backbone)
+    context = (protocol.dataset, protocol.task, config.train.backbone)
     settings = settings_of(method_name, config.methods.get(method_name, {}), *context)
     for line in overridden(method_name, settings, *context) if distributed.is_main() else ():
         print(line, file=sys.stderr, flush=True)
     info = _info(protocol, config.train.step, seed, config.train.backbone)
-    expected = {key: protocol[key] for key in ("dataset", "task", "setting")} | {"step": protocol["step"] - 1}
+    expected = protocol.identity() | {"step": protocol.step - 1}
     teacher = load_model(previous.model, expect=expected)
     _check_previous(previous.model, teacher, cls.heads(settings, info.classes_per_step[:-1]), info, config)
     torch.manual_seed(seed)
@@ -135,11 +136,11 @@ def _check_previous(path: Path, teacher: SegmentationModel, heads: Heads, info: 
 def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -> Step:
     method, protocol, folder = parts.method, parts.protocol, parts.folder
     rows = read_table(parts.list_path, TRAIN_LIST)
-    salient = method.wants_saliency(method.settings, protocol["dataset"])
+    salient = method.wants_saliency(method.settings, protocol.dataset)
     saliency = Path(Layout.of(config).saliency("")) if salient else None
     loading = Loading(phase.batch_size, config.train.accumulate, config.train.workers, saliency)
     source = BatchSource(rows, protocol, config.datasets, method, loading)
-    about = {key: protocol[key] for key in ("dataset", "task", "setting", "step", "order")}
+    about = {**protocol.identity(), "order": list(protocol.order)}
     facts = {
         **inputs,
         **about,
@@ -176,15 +177,14 @@ def _write_resolved(folder: Path, facts: dict[str, Any]) -> None:
     write_text(folder / "config.yaml", text)
 
 
-def _protocol(path: Path, base: bool) -> dict[str, Any]:
-    protocol: dict[str, Any] = read_json(path)
-    if (protocol["step"] == 0) != base:
+def _protocol(path: Path, base: bool) -> Protocol:
+    protocol = read_protocol(path)
+    if (protocol.step == 0) != base:
         kind = "step 0" if base else "a step after 0"
-        raise ValueError(f"{path} describes step {protocol['step']}, this command trains {kind}")
+        raise ValueError(f"{path} describes step {protocol.step}, this command trains {kind}")
     return protocol
 
 
-def _info(protocol: dict[str, Any], phase: Phase, seed: int, backbone: str) -> StepInfo:
-    step = protocol["step"]
-    sizes = tuple(len(classes) for classes in protocol["classes_per_step"][: step + 1])
-    return StepInfo(protocol["dataset"], protocol["task"], step, sizes, phase.epochs, seed, backbone)
+def _info(protocol: Protocol, phase: Phase, seed: int, backbone: str) -> StepInfo:
+    sizes = protocol.step_sizes
+    return StepInfo(protocol.dataset, protocol.task, protocol.step, sizes, phase.epochs, seed, backbone)

@@ -11,7 +11,6 @@ import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from pipeline import distributed
 from pipeline.artifacts import atomic_dir, read_json, write_text
 from pipeline.config import Datasets
+from pipeline.datasets.protocol_file import Protocol
 from pipeline.datasets.samples import EvalDataset
 from pipeline.methods import Method
 from pipeline.metrics.confusion import ConfusionMatrix
@@ -38,7 +38,7 @@ class StepScore:
     Labels follow the rule that the step is trained by, `datasets.label_map` if it names one.
     """
 
-    def __init__(self, protocol: dict[str, Any], datasets: Datasets, method: Method, batch_size: int = 32) -> None:
+    def __init__(self, protocol: Protocol, datasets: Datasets, method: Method, batch_size: int = 32) -> None:
         self.dataset = EvalDataset(protocol, datasets.eval_side, label_rule(datasets, method), split="val")
         self.method, self.batch_size = method, batch_size
 

@@ -12,7 +12,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline import distributed
+from pipeline.artifacts.rows import TrainRow
 from pipeline.config import Datasets
+from pipeline.datasets.protocol_file import Protocol
 from pipeline.datasets.samples import TrainListDataset
 from pipeline.datasets.tasks import Rule
 from pipeline.methods import Batch, Method
@@ -42,8 +44,8 @@ class BatchSource:
 
     def __init__(
         self,
-        rows: Sequence[dict[str, Any]],
-        protocol: dict[str, Any],
+        rows: Sequence[TrainRow],
+        protocol: Protocol,
         datasets: Datasets,
         method: Method,
         loading: Loading,

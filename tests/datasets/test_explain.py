@@ -94,7 +94,7 @@ def test_imported_lists_decide_the_training_images(lists: Path, minivoc: Path, t
     np.save(lists / "train-1.npy", np.array([4, 2, 9]))
     settings = Datasets(root=str(minivoc), lists=str(lists))
     protocol = write_protocol(settings, 1, tmp_path / "p.json")
-    assert [row["id"] for row in protocol["train"]] == ["mini_000002", "mini_000004", "mini_000009"]
+    assert [row.id for row in protocol.train] == ["mini_000002", "mini_000004", "mini_000009"]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def heat_map(results: Results) -> str:
                 lines.append((name, results.iou(run, step)))
     lines.sort(key=lambda line: not line[0].startswith("base"))
     protocol = results.protocol(results.steps)
-    classes = ["background" if c == 0 else protocol["class_names"][str(c)] for c in protocol["order"]]
+    classes = protocol.channel_names
     table = np.array([[np.nan if iou.get(c) is None else iou[c] for c in classes] for _, iou in lines], float)
     figure, axes = _figure(11, 0.36 * len(lines) + 1.6)
     shades = _colour_map()
@@ -67,7 +67,7 @@ def heat_map(results: Results) -> str:
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
     axes.set_yticks(range(len(lines)), [name for name, _ in lines], fontsize=9)
     axes.set_xticks(range(len(classes)), classes, rotation=50, ha="right", fontsize=8.5)
-    boundary = len(protocol["order"]) - sum(len(c) for c in protocol["classes_per_step"][1 : results.steps + 1])
+    boundary = len(protocol.order) - sum(protocol.step_sizes[1:])
     axes.axvline(boundary - 0.5, color="#e08a2e", lw=2)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

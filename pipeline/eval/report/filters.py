@@ -21,10 +21,16 @@ from pipeline.artifacts import (
     read_json,
     read_table,
 )
+from pipeline.artifacts.rows import ManifestRow, TruthRow
 from pipeline.config import Config
 from pipeline.config.plans import learns_from_web, plans
 
 Row = dict[str, Any]
+"""What the page's template reads."""
+Manifests = dict[str, list[ManifestRow]]
+"""The rows of every plan's manifest."""
+Truth = dict[str, TruthRow]
+"""What the mini web's images show, by address."""
 
 
 def filter_section(config: Config, steps: int) -> Row:
@@ -49,14 +55,14 @@ def filter_section(config: Config, steps: int) -> Row:
     }
 
 
-def read_truth(paths: Layout) -> dict[str, Row]:
+def read_truth(paths: Layout) -> Truth:
     """Return the truth by address; empty where the web was not the mini web."""
     if not Path(paths.truth()).exists():
         return {}
     return {row["url"]: row for row in read_table(paths.truth(), TRUTH)}
 
 
-def _funnel(paths: Layout, steps: int, manifests: dict[str, list[Row]]) -> list[Row]:
+def _funnel(paths: Layout, steps: int, manifests: Manifests) -> list[Row]:
     rows: list[Row] = []
     for plan, table in manifests.items():
         kept = sum(row["status"] == "kept" for row in table)
@@ -91,12 +97,12 @@ def _title(plan: str) -> str:
     return f"Step {plan.removeprefix('step')}: new classes, by name"
 
 
-def _refusals(manifests: dict[str, list[Row]]) -> list[tuple[str, str, int]]:
+def _refusals(manifests: Manifests) -> list[tuple[str, str, int]]:
     counts = Counter((row["status"], row["reason"]) for table in manifests.values() for row in table if row["reason"])
     return sorted(((status, reason, n) for (status, reason), n in counts.items()), key=lambda item: -item[2])
 
 
-def _candidates(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
+def _candidates(paths: Layout, steps: int, manifests: Manifests, truth: Truth) -> list[Row]:
     rows = []
     for step in range(1, steps + 1):
         urls = {r["image_id"]: r["url"] for r in manifests[f"step{step}"] if r["status"] == "kept"}
@@ -113,7 +119,7 @@ def _candidates(paths: Layout, steps: int, manifests: dict[str, list[Row]], trut
     return rows
 
 
-def _quality(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
+def _quality(paths: Layout, steps: int, manifests: Manifests, truth: Truth) -> list[Row]:
     """Share of right-class and in-domain images among the candidates and among what each filter pair kept."""
     rows = _candidates(paths, steps, manifests, truth)
     groups: list[tuple[str, list[Row]]] = [("all candidates", [r for r in rows if r["filters"] == "none"])]
@@ -134,7 +140,7 @@ def _quality(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: 
     ]
 
 
-def _by_filter(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
+def _by_filter(paths: Layout, steps: int, manifests: Manifests, truth: Truth) -> list[Row]:
     """Precision, recall and F1 of each filter as a classifier of all candidates, budget aside."""
     rows = [r for r in _candidates(paths, steps, manifests, truth) if r["filters"] == "both"]
     noun = [not r["reason"].startswith("noun:") for r in rows]
@@ -145,7 +151,7 @@ def _by_filter(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth
     ]
 
 
-def by_similarity(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
+def by_similarity(paths: Layout, steps: int, manifests: Manifests, truth: Truth) -> list[Row]:
     """Precision, recall and F1 of the noun filter under every similarity and rule.
 
     An image is right if it shows the queried class (new), or any class of its source image (replay).
@@ -180,7 +186,7 @@ def _scores(chosen: Sequence[bool], truth: Sequence[bool]) -> Row:
     }
 
 
-def _style_auroc(metrics: Row, manifest: list[Row], truth: dict[str, Row]) -> list[Row]:
+def _style_auroc(metrics: Row, manifest: list[ManifestRow], truth: Truth) -> list[Row]:
     """AUROC on held-out base classes: data set against off-style web, in-domain web against off-style web, raw."""
     from pipeline.metrics.auroc import auroc
 
@@ -207,7 +213,7 @@ def _style_auroc(metrics: Row, manifest: list[Row], truth: dict[str, Row]) -> li
     ]
 
 
-def _ceiling(manifest: list[Row], truth: dict[str, Row]) -> float:
+def _ceiling(manifest: list[ManifestRow], truth: Truth) -> float:
     """Best possible AUROC of data set against all web images if in-domain web images cannot be told apart."""
     kept = [truth[r["url"]]["style"] for r in manifest if r["status"] == "kept" and r["url"] in truth]
     off = sum(style != "photo" for style in kept) / max(1, len(kept))

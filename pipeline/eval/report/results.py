@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.artifacts import Layout, read_json
 from pipeline.config import Config, Run
 from pipeline.config.plans import learns_from_web, replays
+from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.methods import get
 from pipeline.methods.recipes import base_recipes
 
@@ -75,10 +76,9 @@ class Results:
         tables = [read_json(self.file(run, seed, step, "eval.json"))["iou"] for seed in self.config.experiment.seeds]
         return {name: _mean([table[name] for table in tables]) for name in tables[0]}
 
-    def protocol(self, step: int) -> Row:
+    def protocol(self, step: int) -> Protocol:
         """Return the protocol of a step."""
-        loaded: Row = read_json(self.paths.protocol(step))
-        return loaded
+        return read_protocol(self.paths.protocol(step))
 
 
 def label(run: Run) -> str:
