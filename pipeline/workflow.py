@@ -71,7 +71,7 @@ class Workflow:
                 )
 
     def method_settings(self, run: Run) -> Any:
-        """Return the settings dataclass of a run."""
+        """Return the settings of a run's method."""
         return self._settings_of(run.method, self.config.method_values(run))
 
     def _settings_of(self, method: str, values: Mapping[str, Any]) -> Any:

@@ -7,14 +7,12 @@ WILSON; their labels name old classes, so they are negatives of every new class 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.methods import register
 from pipeline.methods.wilson import Wilson, WilsonSettings
 
 
-@dataclass(frozen=True)
 class WebWilssSettings(WilsonSettings):
     """WILSON's settings; the paper uses alpha 0.5 everywhere (web_wilss.md 7.3)."""
 

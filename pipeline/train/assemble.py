@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Mapping
@@ -85,7 +84,7 @@ def assemble_step(
     inputs = {
         "previous": file_sha256(previous.model),
         "method": method_name,
-        "settings": dataclasses.asdict(settings),
+        "settings": settings.model_dump(),
     }
     kept = teacher if cls.needs_teacher else None
     return _step(config, config.train.step, method, model, kept, protocol, list_path, folder, inputs)
