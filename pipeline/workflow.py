@@ -247,12 +247,12 @@ class Workflow:
     def _training_settings(self) -> dict[str, Any]:
         # In how many processes a step is trained changes its result by rounding alone: no reason to train it again.
         known: dict[str, Any] = json.loads(self.settings("train", "datasets"))
-        known["train"].pop("processes", None)
+        known["train"].pop("world_size", None)
         return known
 
     def training_threads(self) -> int:
         """Return the threads of a training job, all its processes together."""
-        return self.config.train.processes * self.config.train.threads
+        return self.config.train.world_size * self.config.train.threads
 
     def report_inputs(self) -> list[str]:
         """Return everything the report reads."""

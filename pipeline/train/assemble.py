@@ -38,10 +38,10 @@ def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, l
     """Return step 0 of a recipe. Raises ValueError for anything that does not fit."""
     protocol = _protocol(protocol_path, base=True)
     cls = get_recipe(recipe)
-    if config.train.norms == "frozen" and not config.train.pretrained:
+    if config.train.freeze_bn and not config.train.pretrained:
         raise ValueError(
-            "train.norms is `frozen`, but step 0 begins from random weights, whose norms have no statistics to keep; "
-            "set train.pretrained, or train.norms: batch"
+            "train.freeze_bn is true, but step 0 begins from random weights, whose norms have no statistics to keep; "
+            "set train.pretrained, or train.freeze_bn: false"
         )
     info = _info(protocol, config.train.base, seed, config.train.backbone)
     torch.manual_seed(seed)
@@ -132,7 +132,9 @@ def _step(
     salient = method.wants_saliency(method.settings, protocol["dataset"])
     saliency = Path(Layout.of(config).saliency("")) if salient else None
     train = config.train
-    source = BatchSource(rows, protocol, config.datasets, phase, method, train.workers, saliency, train.accumulate)
+    source = BatchSource(
+        rows, protocol, config.datasets, phase, method, train.workers, saliency, train.gradient_accumulation
+    )
     about = {key: protocol[key] for key in ("dataset", "task", "setting", "step", "order")}
     facts = {
         **inputs,
@@ -140,7 +142,7 @@ def _step(
         "recipe_or_method": method.name,
         "seed": method.info.seed,
         "phase": phase.model_dump(),
-        "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every", "processes"}),
+        "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every", "world_size"}),
         "datasets": config.datasets.model_dump(),
         "list": file_sha256(list_path),
         "version": STAGE_VERSION,
