@@ -71,7 +71,7 @@ class Workflow:
                 )
 
     def method_settings(self, run: Run) -> Any:
-        """Return the settings dataclass of a run."""
+        """Return the settings of a run's method."""
         return self._settings_of(run.method, self.config.method_values(run))
 
     def _settings_of(self, method: str, values: Mapping[str, Any]) -> Any:
@@ -247,12 +247,12 @@ class Workflow:
     def _training_settings(self) -> dict[str, Any]:
         # In how many processes a step is trained changes its result by rounding alone: no reason to train it again.
         known: dict[str, Any] = json.loads(self.settings("train", "datasets"))
-        known["train"].pop("processes", None)
+        known["train"].pop("world_size", None)
         return known
 
     def training_threads(self) -> int:
         """Return the threads of a training job, all its processes together."""
-        return self.config.train.processes * self.config.train.threads
+        return self.config.train.world_size * self.config.train.threads
 
     def report_inputs(self) -> list[str]:
         """Return everything the report reads."""

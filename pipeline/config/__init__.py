@@ -10,6 +10,7 @@ from pipeline.config.loading import (
     section,
     settings_json,
 )
+from pipeline.config.renamed import renamed
 from pipeline.config.sections import (
     Captioner,
     Captioning,
@@ -62,6 +63,7 @@ __all__ = [
     "nearest",
     "parse_config",
     "read_yaml",
+    "renamed",
     "section",
     "settings_json",
 ]

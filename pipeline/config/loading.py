@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from pipeline.config.renamed import renamed
 from pipeline.config.sections import Config, Section
 
 
@@ -81,7 +82,7 @@ def nearest(key: str, known: Iterable[str]) -> str:
     """Return a hint naming the closest known key, or the list of known keys."""
     known = sorted(known)
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known)}"
+    return f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known) or 'none'}"
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def _explain(item: Any) -> str:
     where = [str(part) for part in item["loc"]]
     dotted = ".".join(where)
     if item["type"] == "extra_forbidden":
-        return f"config: unknown key `{dotted}`; {nearest(where[-1], _known(where[:-1]))}"
+        return renamed(dotted) or f"config: unknown key `{dotted}`; {nearest(where[-1], _known(where[:-1]))}"
     got = item.get("input")
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":

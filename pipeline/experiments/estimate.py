@@ -53,7 +53,7 @@ def step_costs(config: Config, run: Run) -> list[StepCost]:
     sizes = [len(classes) for classes in classes_per_step(data.key, task)]
     known = reference.TRAIN.get((data.name, task, data.setting))
     cls = get(run.method)
-    settings = settings_of(run.method, {**config.methods.get(run.method, {}), **run.settings}, data.key, task)
+    settings = settings_of(run.method, config.method_values(run), data.key, task)
     costs = []
     for step in range(len(sizes)):
         phase = train.step if step else train.base
@@ -66,7 +66,7 @@ def step_costs(config: Config, run: Run) -> list[StepCost]:
         images = _drawn(config, run, step, known, sizes[step])
         # Saved activations are half as large in bfloat16; weights and optimiser stay in float32.
         share = 0.5 if train.precision == "bfloat16" else 1.0
-        at_once = phase.batch_size / (train.processes * train.accumulate)
+        at_once = phase.batch_size / (train.world_size * train.gradient_accumulation)
         memory = 4.0 * parameters * (3 + teacher) + activations * share * at_once
         iterations = None if images is None else phase.iterations or phase.epochs * (images // phase.batch_size)
         costs.append(StepCost(step, images, iterations, parameters, memory, flops * (_PASSES + teacher)))

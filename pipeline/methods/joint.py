@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from pipeline.methods import Method, register
+from pipeline.methods import Method, MethodSettings, register
 from pipeline.models.network import SegmentationModel
 
 
-@dataclass(frozen=True)
-class JointSettings:
+class JointSettings(MethodSettings):
     """The papers train all classes at once at the rate of step 0, ten times that of later steps."""
 
     lr_factor: float = 10.0

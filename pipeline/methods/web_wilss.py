@@ -10,14 +10,12 @@ changed in WILSON must change here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.methods import register
 from pipeline.methods.wilson import Wilson, WilsonSettings
 
 
-@dataclass(frozen=True)
 class WebWilssSettings(WilsonSettings):
     """WILSON's settings; the paper uses alpha 0.5 everywhere (web_wilss.md 7.3)."""
 

@@ -1,4 +1,4 @@
-"""Gradients of a batch that does not fit at once: the sum over its micro-batches (`train.accumulate`)."""
+"""Gradients of a batch that does not fit at once: the sum over its micro-batches (`train.gradient_accumulation`)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Mapping
@@ -52,10 +51,10 @@ def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, l
     """Return step 0 of a recipe. Raises ValueError for anything that does not fit."""
     protocol = _protocol(protocol_path, base=True)
     cls = get_recipe(recipe)
-    if config.train.norms == "frozen" and not config.train.pretrained:
+    if config.train.freeze_bn and not config.train.pretrained:
         raise ValueError(
-            "train.norms is `frozen`, but step 0 begins from random weights, whose norms have no statistics to keep; "
-            "set train.pretrained, or train.norms: batch"
+            "train.freeze_bn is true, but step 0 begins from random weights, whose norms have no statistics to keep; "
+            "set train.pretrained, or train.freeze_bn: false"
         )
     info = _info(protocol, config.train.base, seed, config.train.backbone)
     torch.manual_seed(seed)
@@ -99,7 +98,7 @@ def assemble_step(
     inputs = {
         "previous": file_sha256(previous.model),
         "method": method_name,
-        "settings": dataclasses.asdict(settings),
+        "settings": settings.model_dump(),
     }
     kept = teacher if cls.needs_teacher else None
     parts = _Parts(method, model, kept, protocol, list_path, folder)
@@ -138,7 +137,7 @@ def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -
     rows = read_table(parts.list_path, TRAIN_LIST)
     salient = method.wants_saliency(method.settings, protocol.dataset)
     saliency = Path(Layout.of(config).saliency("")) if salient else None
-    loading = Loading(phase.batch_size, config.train.accumulate, config.train.workers, saliency)
+    loading = Loading(phase.batch_size, config.train.gradient_accumulation, config.train.workers, saliency)
     source = BatchSource(rows, protocol, config.datasets, method, loading)
     about = {**protocol.identity(), "order": list(protocol.order)}
     facts = {
@@ -147,7 +146,7 @@ def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -
         "recipe_or_method": method.name,
         "seed": method.info.seed,
         "phase": phase.model_dump(),
-        "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every", "processes"}),
+        "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every", "world_size"}),
         "datasets": config.datasets.model_dump(),
         "list": file_sha256(parts.list_path),
         "version": STAGE_VERSION,

@@ -63,7 +63,7 @@ class BatchSource:
             raise ValueError(
                 f"batch_size {self.batch_size} does not divide among {distributed.size()} processes"
                 f"{f' with {accumulate} micro-batches each' if accumulate > 1 else ''}; "
-                "it is the batch of an optimizer step, change it, train.processes or train.accumulate"
+                "it is the batch of an optimizer step, change it, train.world_size or train.gradient_accumulation"
             )
         self.dataset = TrainListDataset(
             [*first, *replay],

@@ -101,7 +101,7 @@ def train_step(step: Step) -> None:
 
 def _join(step: Step, extra: nn.Module | None, device: torch.device) -> None:
     for module in _modules(step, extra):
-        if step.train.norms == "frozen":
+        if step.train.freeze_bn:
             keep_statistics(module)
         elif distributed.size() > 1:
             share_statistics(module, device)
@@ -147,7 +147,7 @@ def _iterate(
     _set_rates(step, optimizer, iteration)
     step.method.train_mode(step.model)
     optimizer.zero_grad(set_to_none=True)
-    parts = batch.split(step.train.accumulate)
+    parts = batch.split(step.train.gradient_accumulation)
     terms = add_gradients(parts, lambda part, whole: _losses(step, part, whole, iteration), _modules(step, extra))
     shown = distributed.average_terms(terms)
     _check_finite(step, batch, shown, iteration)

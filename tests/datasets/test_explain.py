@@ -16,7 +16,7 @@ from pipeline.datasets.split_lists import compare_lists, fingerprint, read_list
 
 def test_text_of_15_1_overlap() -> None:
     lines = explain("voc", "15-1")
-    assert lines[0] == "voc 15-5s (also 15-1), overlap, 6 steps"
+    assert lines[0] == "voc 15-1 (also 15-5s), overlap, 6 steps"
     block = lines[lines.index("step 2") : lines.index("step 3")]
     assert block == [
         "step 2",

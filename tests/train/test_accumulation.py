@@ -174,7 +174,7 @@ def test_micro_batches_hold_the_images_of_the_batch(method: str, bench: Bench, t
     base = bench.base("bce" if method == "wilson" else "ce", "small_cnn")
     phase = {"batch_size": 4, "iterations": 5}
     whole = bench.step(method, "small_cnn", 1, base, tmp_path / "whole", phase=phase)
-    parted = bench.step(method, "small_cnn", 1, base, tmp_path / "parted", phase=phase, accumulate=2)
+    parted = bench.step(method, "small_cnn", 1, base, tmp_path / "parted", phase=phase, gradient_accumulation=2)
     assert whole.iterations == parted.iterations == 5
     for one, other in zip(whole.source.batches(0, 5), parted.source.batches(0, 5), strict=True):
         assert sorted(one.image_ids) == sorted(other.image_ids)
@@ -187,8 +187,8 @@ def test_micro_batches_hold_the_images_of_the_batch(method: str, bench: Bench, t
 def test_settings_that_cannot_work_are_one_clear_line(bench: Bench, tmp_path: Path) -> None:
     base, phase = bench.base("ce", "small_cnn"), {"batch_size": 4}
     with pytest.raises(ValueError, match="4 does not divide among 1 processes with 3 micro-batches each"):
-        bench.step("ft", "small_cnn", 1, base, tmp_path, phase=phase, accumulate=3)
-    config = bench.config("small_cnn", norms="frozen")
+        bench.step("ft", "small_cnn", 1, base, tmp_path, phase=phase, gradient_accumulation=3)
+    config = bench.config("small_cnn", freeze_bn=True)
     with pytest.raises(ValueError, match="step 0 begins from random weights.*set train.pretrained"):
         engine_base(config, bench, tmp_path)
 
@@ -208,7 +208,7 @@ def test_small_gpu_keeps_the_recipe(name: str) -> None:
     plain, small = with_and_without_preset(name)
     for phase in ("base", "step"):
         assert getattr(plain.train, phase) == getattr(small.train, phase)
-        assert getattr(plain.train, phase).batch_size % small.train.accumulate == 0
+        assert getattr(plain.train, phase).batch_size % small.train.gradient_accumulation == 0
 
 
 def with_and_without_preset(name: str) -> tuple[Config, Config]:
@@ -231,9 +231,9 @@ def test_small_gpu_sees_the_losses_and_statistics_of_the_plain_run(
     """The preset's settings against a run that differs in nothing but micro-batches; float32, where 1e-5 means it."""
     preset = load_config([PRESET]).train
     base, seen = bench.base("bce" if method == "web_wilss" else "ce", "small_cnn"), {}
-    for accumulate in (1, preset.accumulate):
+    for accumulate in (1, preset.gradient_accumulation):
         phase = {"batch_size": 4, "iterations": 4, "epochs": 4}
-        changes = {"norms": preset.norms, "precision": "float32", "accumulate": accumulate}
+        changes = {"freeze_bn": preset.freeze_bn, "precision": "float32", "gradient_accumulation": accumulate}
         step = bench.step(method, "small_cnn", 1, base, tmp_path / str(accumulate), phase=phase, **changes)
         move_from_teacher(step.model)
         losses, real = [], engine._iterate
