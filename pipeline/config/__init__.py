@@ -28,9 +28,11 @@ from pipeline.config.sections import (
     PseudoLabel,
     Published,
     Run,
+    RunTrain,
     Safety,
     Section,
     Selection,
+    StepOverride,
     Train,
 )
 
@@ -53,9 +55,11 @@ __all__ = [
     "PseudoLabel",
     "Published",
     "Run",
+    "RunTrain",
     "Safety",
     "Section",
     "Selection",
+    "StepOverride",
     "Train",
     "load_config",
     "merge",

@@ -5,17 +5,41 @@ Defaults here equal config.yaml (a test keeps them equal), so a partial mapping 
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 
 class Section(BaseModel):
     """Base of every section: immutable, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StepOverride(Section):
+    """What a run trains later steps with instead of `train.step`; what is not set stays."""
+
+    epochs: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    lr: float | None = Field(None, gt=0)
+    iterations: int | None = Field(None, ge=0)
+
+
+class RunTrain(Section):
+    """The part of the `train` section that a run may set for itself. Step 0 is shared, so it is no part of it."""
+
+    step: StepOverride = StepOverride()
 
 
 class Run(Section):
@@ -26,8 +50,46 @@ class Run(Section):
     new_images: Literal["dataset", "web"] = "dataset"
     filters: Literal["none", "noun", "fourier", "both"] = "both"
     replay: bool = False
+    replay_budget: int = Field(0, ge=0)
+    """Replay images of this run, 0 for `pseudolabel.replay_budget`."""
     memory: int = Field(0, ge=0)
     settings: dict[str, Any] = {}
+    train: RunTrain = RunTrain()
+
+    @model_serializer(mode="wrap")
+    def _without_overrides(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Results of runs that override nothing were recorded without these keys; they stay valid.
+        dumped: dict[str, Any] = handler(self)
+        for key, unset in (("train", self.train == RunTrain()), ("replay_budget", not self.replay_budget)):
+            if unset:
+                dumped.pop(key, None)
+        return dumped
+
+    @model_validator(mode="after")
+    def _budget_is_used(self) -> Run:
+        if self.replay_budget and not self.replay:
+            raise ValueError(
+                f"run `{self.name}` has replay_budget {self.replay_budget} and no replay; set replay: true"
+            )
+        return self
+
+    @property
+    def replay_table(self) -> str:
+        """Name of the selection of replay images that this run learns from."""
+        return f"replay_{self.replay_budget}" if self.replay_budget else "replay"
+
+    def step_phase(self, shared: Phase) -> Phase:
+        """Return how this run trains its later steps: the experiment's `train.step`, its own values over it.
+
+        Raises ValueError if the run sets epochs that the shared number of iterations would overrule.
+        """
+        own = self.train.step.model_dump(exclude_none=True)
+        if "epochs" in own and own.get("iterations", shared.iterations):
+            raise ValueError(
+                f"run `{self.name}`: train.step.epochs is {own['epochs']}, but iterations is "
+                f"{own.get('iterations', shared.iterations)} and decides; set the run's train.step.iterations to 0"
+            )
+        return shared.model_copy(update=own)
 
     @property
     def name(self) -> str:
@@ -43,11 +105,31 @@ class Experiment(Section):
     data_dir: str = "data"
     results_dir: str = "results"
     companion: str = ""
+    only: tuple[str, ...] = ()
+    """Names of the runs to make, empty for all; `--config only=plop` sets it."""
     runs: tuple[Run, ...] = (
         Run(method="ft"),
         Run(method="wilson", new_images="web", filters="none"),
         Run(method="web_wilss", new_images="web", filters="both", replay=True),
     )
+
+    @field_validator("only", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _without_only(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As with Run: an experiment that makes all its runs is recorded as before.
+        dumped: dict[str, Any] = handler(self)
+        if not self.only:
+            dumped.pop("only", None)
+        return dumped
+
+    @property
+    def chosen(self) -> tuple[Run, ...]:
+        """The runs to make and to show. Base recipes are shared by `runs`, whichever of them are chosen."""
+        return tuple(run for run in self.runs if not self.only or run.name in self.only)
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
@@ -55,6 +137,10 @@ class Experiment(Section):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"runs {twice} appear twice; give each its own `variant`")
+        for name in self.only:
+            if name not in names:
+                close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+                raise ValueError(f"only: no run `{name}`; did you mean `{close}`? runs: {', '.join(names)}")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ValueError(f"seeds must be distinct and not empty, got {list(self.seeds)}")
         return self

@@ -64,7 +64,7 @@ def _comparison(results: Results) -> Comparison | None:
 
 def _companion(config: Config) -> dict[str, Any] | None:
     """Return what the page shows of the companion experiment."""
-    if not config.experiment.companion:
+    if not config.experiment.companion or config.experiment.only:
         return None
     other = load_config(["config.yaml", config.experiment.companion])
     steps = len(classes_per_step(other.datasets.key, other.datasets.task)) - 1
