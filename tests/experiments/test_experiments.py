@@ -182,5 +182,8 @@ def test_values_spot_checked_against_the_specifications() -> None:
     mib = {p.source: p for p in table[Key("voc", "15-1", "overlap")] if p.method == "mib"}
     assert mib["MiB voc-tab.png"].all == 29.7 and mib["PLOP voc_plop.png"].all == 29.29
     assert [p.all for p in table[Key("voc", "10-10", "disjoint")] if (p.method, p.variant) == ("wilson", "")] == [60.8]
-    assert {p.variant: p.all for p in table[Key("voc", "5-3", "overlap", "b2")] if p.method == "sats"} == {"": 67.36, "m": 71.36}
+    assert {p.variant: p.all for p in table[Key("voc", "5-3", "overlap", "b2")] if p.method == "sats"} == {
+        "": 67.36,
+        "m": 71.36,
+    }
     assert [p.all for p in table[Key("ade", "100-10", "partition")] if p.method == "mib"] == [25.9]
