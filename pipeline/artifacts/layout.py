@@ -99,7 +99,9 @@ class Layout:
         return f"{self.results}/fourier/{name}"
 
     def selection(self, step: int | str, name: str) -> str:
-        """`noun_filter` or `noun_comparison` (also with `_replay`), `fourier`, `new_classes` or `replay` of a step."""
+        """A table of a step: `noun_filter` or `noun_comparison` (also with `_replay`), `fourier`, `new_classes`
+        or `replay` (`replay_<budget>` for runs with a budget of their own).
+        """
         return f"{self.results}/selection/step{step}/{name}.parquet"
 
     def base(self, recipe: str, seed: int | str, name: str) -> str:

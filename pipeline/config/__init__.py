@@ -29,9 +29,11 @@ from pipeline.config.sections import (
     PseudoLabel,
     Published,
     Run,
+    RunTrain,
     Safety,
     Section,
     Selection,
+    StepOverride,
     Train,
 )
 
@@ -54,9 +56,11 @@ __all__ = [
     "PseudoLabel",
     "Published",
     "Run",
+    "RunTrain",
     "Safety",
     "Section",
     "Selection",
+    "StepOverride",
     "Train",
     "load_config",
     "merge",

@@ -51,7 +51,13 @@ def read_yaml(*files: str | Path) -> dict[str, Any]:
 
 
 def parse_config(raw: Mapping[str, Any]) -> Config:
-    """Return the validated configuration of a mapping. Raises ConfigError."""
+    """Return the validated configuration of a mapping. Raises ConfigError.
+
+    A key `only` beside the sections is short for `experiment.only`, for `snakemake --config only=plop`.
+    """
+    if "only" in raw:
+        rest = {key: value for key, value in raw.items() if key != "only"}
+        raw = merge(rest, {"experiment": {"only": raw["only"]}})
     try:
         return Config.model_validate(raw)
     except ValidationError as error:

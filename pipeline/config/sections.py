@@ -6,9 +6,10 @@ partial mapping is always enough.
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from pipeline.config.captions import Captioner, Captioning, NounFilter, Nouns, OpenFlamingo
 from pipeline.config.data import Datasets, MiniWeb
@@ -42,6 +43,26 @@ __all__ = [
 ]
 
 
+class StepOverride(Section):
+    """What a run trains later steps with instead of `train.step`; what is not set stays."""
+
+    epochs: int | None = Field(None, ge=1)
+    """passes over the step's images"""
+    batch_size: int | None = Field(None, ge=1)
+    """images of an optimizer step"""
+    lr: float | None = Field(None, gt=0)
+    """initial learning rate"""
+    iterations: int | None = Field(None, ge=0)
+    """optimizer steps, 0: as many as the epochs have"""
+
+
+class RunTrain(Section):
+    """The part of the `train` section that a run may set for itself. Step 0 is shared, so it is no part of it."""
+
+    step: StepOverride = StepOverride()
+    """values over `train.step`"""
+
+
 class Run(Section):
     """One row of the comparison: a method and where its training images come from."""
 
@@ -55,10 +76,49 @@ class Run(Section):
     """which filters web images pass: none, noun, fourier, both"""
     replay: bool = False
     """true: pseudo-labelled web images of old classes are replayed (web_wilss.md 5)"""
+    replay_budget: int = Field(0, ge=0)
+    """replay images of this run, 0: `pseudolabel.replay_budget`"""
     memory: int = Field(0, ge=0)
     """exemplars kept of earlier steps, images (ciss_methods.md 2.7)"""
     settings: dict[str, Any] = Field(default_factory=dict)
     """settings of the method in this run, over those under `methods`"""
+    train: RunTrain = RunTrain()
+    """what this run trains later steps with, over `train.step`: {step: {epochs: 30, lr: 0.01}}"""
+
+    @model_serializer(mode="wrap")
+    def _without_overrides(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Results of runs that override nothing were recorded without these keys; they stay valid.
+        dumped: dict[str, Any] = handler(self)
+        for key, unset in (("train", self.train == RunTrain()), ("replay_budget", not self.replay_budget)):
+            if unset:
+                dumped.pop(key, None)
+        return dumped
+
+    @model_validator(mode="after")
+    def _budget_is_used(self) -> Run:
+        if self.replay_budget and not self.replay:
+            raise ValueError(
+                f"run `{self.name}` has replay_budget {self.replay_budget} and no replay; set replay: true"
+            )
+        return self
+
+    @property
+    def replay_table(self) -> str:
+        """Name of the selection of replay images that this run learns from."""
+        return f"replay_{self.replay_budget}" if self.replay_budget else "replay"
+
+    def step_phase(self, shared: Phase) -> Phase:
+        """Return how this run trains its later steps: the experiment's `train.step`, its own values over it.
+
+        Raises ValueError if the run sets epochs that the shared number of iterations would overrule.
+        """
+        own = self.train.step.model_dump(exclude_none=True)
+        if "epochs" in own and own.get("iterations", shared.iterations):
+            raise ValueError(
+                f"run `{self.name}`: train.step.epochs is {own['epochs']}, but iterations is "
+                f"{own.get('iterations', shared.iterations)} and decides; set the run's train.step.iterations to 0"
+            )
+        return shared.model_copy(update=own)
 
     @property
     def name(self) -> str:
@@ -79,6 +139,8 @@ class Experiment(Section):
     """folder of what experiments make of it"""
     companion: str = ""
     """another experiment file whose results stand on the same report page, e.g. another task"""
+    only: tuple[str, ...] = ()
+    """names of the runs to make, empty: all; `--config only=plop` sets it"""
     runs: tuple[Run, ...] = (
         Run(method="ft"),
         Run(method="wilson", new_images="web", filters="none"),
@@ -86,12 +148,34 @@ class Experiment(Section):
     )
     """rows of the comparison"""
 
+    @field_validator("only", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _without_only(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As with Run: an experiment that makes all its runs is recorded as before.
+        dumped: dict[str, Any] = handler(self)
+        if not self.only:
+            dumped.pop("only", None)
+        return dumped
+
+    @property
+    def chosen(self) -> tuple[Run, ...]:
+        """The runs to make and to show. Base recipes are shared by `runs`, whichever of them are chosen."""
+        return tuple(run for run in self.runs if not self.only or run.name in self.only)
+
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
         names = [run.name for run in self.runs]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"runs {twice} appear twice; give each its own `variant`")
+        for name in self.only:
+            if name not in names:
+                close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+                raise ValueError(f"only: no run `{name}`; did you mean `{close}`? runs: {', '.join(names)}")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ValueError(f"seeds must be distinct and not empty, got {list(self.seeds)}")
         return self

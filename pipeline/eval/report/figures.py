@@ -20,7 +20,7 @@ def bars(results: Results, keys: tuple[str, str, str] = ("old", "new", "all")) -
     """Return three scores per run with spread over seeds, the base model first."""
     import statistics
 
-    runs = results.config.experiment.runs
+    runs = results.config.experiment.chosen
     names = ["base model", *(label(run) for run in runs)]
     figure, axes = _figure(max(10, 0.9 * len(names)), 3.6)
     for k, key in enumerate(keys):
@@ -47,7 +47,7 @@ def heat_map(results: Results) -> str:
 
     lines = []
     seen = set()
-    for run in results.config.experiment.runs:
+    for run in results.config.experiment.chosen:
         for step in range(results.steps + 1):
             path = results.file(run, results.config.experiment.seeds[0], step, "eval.json")
             if path not in seen:
@@ -80,7 +80,7 @@ def step_lines(results: Results) -> str:
 
     figure, axes = _figure(10, 4)
     steps = range(results.steps + 1)
-    for k, run in enumerate(results.config.experiment.runs):
+    for k, run in enumerate(results.config.experiment.chosen):
         values = [results.mean(run, step, "all") for step in steps]
         axes.plot(steps, values, marker="o", ms=3, lw=1.4, color=colormaps["tab20"](k % 20), label=label(run))
     axes.set_xticks(list(steps))
@@ -94,7 +94,7 @@ def loss_curves(results: Results) -> list[tuple[str, str]]:
     """Return (run, chart) of the smoothed loss terms of the last step, first seed."""
     charts = []
     seed = results.config.experiment.seeds[0]
-    for run in results.config.experiment.runs:
+    for run in results.config.experiment.chosen:
         terms: dict[str, list[tuple[int, float]]] = defaultdict(list)
         with open(results.file(run, seed, results.steps, "log.csv"), newline="") as file:
             for row in csv.DictReader(file):

@@ -23,7 +23,7 @@ from pipeline.artifacts import (
 )
 from pipeline.artifacts.rows import ManifestRow, TruthRow
 from pipeline.config import Config
-from pipeline.config.plans import learns_from_web, plans
+from pipeline.config.plans import learns_from_web, plans, replay_tables
 
 Row = dict[str, Any]
 """What the page's template reads."""
@@ -44,7 +44,7 @@ def filter_section(config: Config, steps: int) -> Row:
     metrics = read_json(paths.fourier("metrics.json")) if new else None
     judged = bool(truth) and new
     return {
-        "funnel": _funnel(paths, steps, manifests),
+        "funnel": _funnel(config, steps, manifests),
         "refusals": _refusals(manifests),
         "quality": _quality(paths, steps, manifests, truth) if judged else [],
         "by_filter": _by_filter(paths, steps, manifests, truth) if judged else [],
@@ -62,8 +62,8 @@ def read_truth(paths: Layout) -> Truth:
     return {row["url"]: row for row in read_table(paths.truth(), TRUTH)}
 
 
-def _funnel(paths: Layout, steps: int, manifests: Manifests) -> list[Row]:
-    rows: list[Row] = []
+def _funnel(config: Config, steps: int, manifests: Manifests) -> list[Row]:
+    paths, rows = Layout.of(config), list[Row]()
     for plan, table in manifests.items():
         kept = sum(row["status"] == "kept" for row in table)
         stages = [("addresses found", len(table)), ("downloaded and distinct", kept)]
@@ -79,10 +79,11 @@ def _funnel(paths: Layout, steps: int, manifests: Manifests) -> list[Row]:
             stages.append(("kept by both", sum(r["kept"] and r["filters"] == "both" for r in chosen)))
         if f"replay{step}" in manifests:
             judged = read_table(paths.selection(step, "noun_filter_replay"), NOUN_FILTER)
-            replayed = read_table(paths.selection(step, "replay"), REPLAY)
             stages = next(row["stages"] for row in rows if row["plan"] == f"replay{step}")
             stages.append(("pass the noun filter", sum(row["kept"] for row in judged)))
-            stages.append(("kept within the budget", sum(row["kept"] for row in replayed)))
+            for name in replay_tables(config):
+                kept = sum(row["kept"] for row in read_table(paths.selection(step, name), REPLAY))
+                stages.append((f"kept within {name.replace('replay', 'the budget').replace('_', ' of ')}", kept))
     for row in rows:
         top = max(count for _, count in row["stages"]) or 1
         row["stages"] = [(name, count, 100 * count / top) for name, count in row["stages"]]

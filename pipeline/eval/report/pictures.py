@@ -30,7 +30,7 @@ def overlay_rows(results: Results) -> Row:
     size, seed = results.config.datasets.eval_side, results.config.experiment.seeds[0]
     protocol = results.protocol(results.steps)
     table = label_map(protocol.dataset, protocol.task, protocol.step, "test", "wilson")
-    runs = list(results.config.experiment.runs)
+    runs = list(results.config.experiment.chosen)
     folders = [("base model", Path(results.file(runs[-1], seed, 0, "overlays")))]
     folders += [(label(run), Path(results.file(run, seed, results.steps, "overlays"))) for run in runs]
     images = {row.id: row for row in protocol.val}

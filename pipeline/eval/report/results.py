@@ -97,7 +97,7 @@ def story(results: Results, web: Row | None) -> list[str]:
     """Return the findings as sentences, each made of measured numbers."""
     last = results.steps
     sentences = []
-    for run in results.config.experiment.runs:
+    for run in results.config.experiment.chosen:
         base, old, every = (results.mean(run, s, k) for s, k in ((0, "old"), (last, "old"), (last, "all")))
         if base is None or old is None or every is None:
             continue
@@ -119,7 +119,7 @@ def story(results: Results, web: Row | None) -> list[str]:
 def forgetting_rows(results: Results) -> list[Row]:
     """Return per run the classes that lost most, in points."""
     rows = []
-    for run in results.config.experiment.runs:
+    for run in results.config.experiment.chosen:
         tables = [
             read_json(results.file(run, seed, results.steps, "eval.json"))["forgetting"]
             for seed in results.config.experiment.seeds
@@ -136,7 +136,7 @@ def costs(results: Results) -> list[Row]:
     """Return the cost of every trained step."""
     rows: list[Row] = []
     seen = set()
-    for run in results.config.experiment.runs:
+    for run in results.config.experiment.chosen:
         for seed in results.config.experiment.seeds:
             for step in range(results.steps + 1):
                 path = results.file(run, seed, step, "cost.json")
