@@ -1,4 +1,4 @@
-"""Which room of `pipeline/` may import which; `python tests/test_rooms.py [ROOT]` prints the rooms and arrows of a tree.
+"""Which room of `pipeline/` may import which; `python tests/test_rooms.py [ROOT]` prints those of a tree.
 
 A room is a package or module directly under `pipeline/`. An arrow is any import, also one inside a function or under
 `TYPE_CHECKING`.
@@ -209,8 +209,8 @@ def summary(root: Path) -> str:
     share = 100 * rooms[largest] / sum(rooms.values())
     names = "".join(f" ({' '.join(sorted(circle))})" for circle in sorted(circles, key=sorted))
     return (
-        f"{len(rooms)} rooms on {_floors(pairs, set(rooms))} floors, {len(pairs)} arrows, {len(circles)} circles{names}, "
-        f"largest room {largest} {share:.0f} %"
+        f"{len(rooms)} rooms on {_floors(pairs, set(rooms))} floors, {len(pairs)} arrows, {len(circles)} circles{names}"
+        f", largest room {largest} {share:.0f} %"
     )
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Published
+from pipeline.runtime.shipped import home, shipped
 
-ROOT = Path(__file__).parents[2]
-TABLE = ROOT / "experiments" / "published.tsv"
+ROOT = home()
+TABLE = shipped("experiments/published.tsv")
 PIXEL = ("ft", "pi", "ewc", "rw", "lwf", "lwf_mc", "ilt", "mib", "plop", "ssul", "sats")
 """The methods of SATS's code base."""
 MEMORY = "m"
