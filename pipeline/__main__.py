@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline import __version__
+from pipeline.runtime.called import called_as
 
 NAME = "webseg"
 
@@ -79,8 +80,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: no command `{words[0]}`; {hint}", file=sys.stderr)
         return 2
     module = importlib.import_module(command.module)
-    from pipeline.runtime.cli import called_as
-
     name = next(known for known, entry in COMMANDS.items() if entry.module == command.module and not entry.words)
     with called_as(f"{NAME} {name}"):
         return int(module.main([*command.words, *words[1:]]))

@@ -6,32 +6,20 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 
 from pipeline.config import Config, load_config
+from pipeline.runtime.called import name_of
 from pipeline.runtime.cost import Cost, cost_file, write_cost
 from pipeline.runtime.progress import processed
 
 OUTPUTS = ("out", "out_model", "out_selection", "root")
 """Names of the option that says what a command makes."""
-_name: ContextVar[str] = ContextVar("name", default="")
-
-
-@contextmanager
-def called_as(name: str) -> Iterator[None]:
-    """Let `stage_parser` write another name, such as `webseg crawl`, into its usage."""
-    token = _name.set(name)
-    try:
-        yield
-    finally:
-        _name.reset(token)
 
 
 def stage_parser(module: str, description: str | None) -> argparse.ArgumentParser:
     """Return the parser of `python -m <module>`, or of the name under which the module was called."""
-    parser = argparse.ArgumentParser(prog=_name.get() or f"python -m {module}", description=description)
+    parser = argparse.ArgumentParser(prog=name_of(module), description=description)
     parser.set_defaults(stage=module.rpartition(".")[2])
     return parser
 

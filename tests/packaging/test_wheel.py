@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,7 @@ def run(*words: str | Path, folder: Path, **more: str) -> subprocess.CompletedPr
     """Run a command in a folder that knows nothing of the checkout."""
     kept = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "OMP_NUM_THREADS": "1", **more}
     return subprocess.run(
-        [str(word) for word in words], cwd=folder, env=kept, capture_output=True, text=True, check=False, timeout=300
+        [str(word) for word in words], cwd=folder, env=kept, capture_output=True, text=True, check=False, timeout=900
     )
 
 
@@ -115,9 +114,9 @@ def test_a_rule_runs_with_the_installed_package(scripts: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_the_packaged_captioner_is_found_from_any_folder(scripts: Path, tmp_path: Path) -> None:
     code = (
-        "from pipeline.captioning.captioners import load_captioner\n"
+        "from pipeline.captioning.captioners import build\n"
         "from pipeline.config import Captioner\n"
-        "captioner = load_captioner(Captioner())\n"
+        "captioner = build(Captioner())\n"
         "print(captioner.model, len(captioner.revision))\n"
     )
     done = run(scripts / "python", "-P", "-c", code, folder=tmp_path, HF_HUB_OFFLINE="1")
@@ -143,7 +142,3 @@ def test_own_data_is_taken_from_init_to_a_plan(scripts: Path, tmp_path: Path) ->
     words = following.removeprefix("next: ").split()
     done = run(scripts / words[0], *words[1:], "-n", folder=tmp_path)
     assert done.returncode == 0 and "train_step" in done.stdout, done.stderr[-2000:]
-
-
-def test_pip_s_environment_is_not_ours() -> None:
-    assert not os.environ.get("PIP_TARGET"), "the wheel would be installed elsewhere"
