@@ -26,9 +26,7 @@ def citations(text: str) -> list[tuple[str, str]]:
 
 
 def test_parts_of_a_citation_are_seen() -> None:
-    text = (
-        "as in ciss_methods.md 4.9.2-4.9.5, web_wilss.md 7.4,\n    7.5; web_wilss.md sections 2.1 to 2.8). 3 more"
-    )
+    text = "as in ciss_methods.md 4.9.2-4.9.5, web_wilss.md 7.4,\n    7.5; web_wilss.md sections 2.1 to 2.8). 3 more"
     assert citations(text) == [
         ("ciss_methods.md", "4.9.2"), ("ciss_methods.md", "4.9.5"), ("web_wilss.md", "7.4"), ("web_wilss.md", "7.5"),
         ("web_wilss.md", "2.1"), ("web_wilss.md", "2.8"),
