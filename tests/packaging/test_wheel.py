@@ -103,7 +103,7 @@ def test_an_experiment_is_planned_in_any_folder(scripts: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_a_rule_runs_with_the_installed_package(scripts: Path, tmp_path: Path) -> None:
-    small = "datasets: {minivoc_train: 12, minivoc_val: 6}\n"
+    small = "datasets: {minivoc_train: 40, minivoc_val: 20}\n"
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT + small)
     done = run(scripts / "webseg", "run", "experiment.yaml", "--until", "minivoc", folder=tmp_path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
