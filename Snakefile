@@ -8,7 +8,7 @@ from pipeline.workflow import Workflow
 min_version("9.27")
 
 
-configfile: "config.yaml"
+configfile: f"{workflow.basedir}/config.yaml"
 
 
 try:

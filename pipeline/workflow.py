@@ -15,6 +15,7 @@ from pipeline.datasets.tasks import canonical_task, classes_per_step
 from pipeline.eval.inputs import report_inputs, step_folders
 from pipeline.methods import Heads, get, settings_of
 from pipeline.methods.recipes import base_recipes, get_recipe
+from pipeline.runtime.shipped import PACKAGE, shipped
 
 ISOLATED_ENVIRONMENT = ".venv-openflamingo3b"
 """Virtual environment of a captioner whose library versions exclude ours."""
@@ -44,7 +45,7 @@ class Workflow:
         # One row of this experiment is no order for all rows of another.
         if not path or self.config.experiment.only:
             return {}
-        raw = read_yaml("config.yaml", path)
+        raw = read_yaml(shipped("config.yaml"), path)
         other = parse_config(raw)
         if (name := other.experiment.name) == self.config.experiment.name:
             raise ConfigError(f"config: `experiment.companion`: {path} has this experiment's own name `{name}`")
@@ -189,6 +190,16 @@ class Workflow:
         captioner = self.config.captioning.captioner
         isolated = captioner.kind == "openflamingo" and captioner.openflamingo.environment == "isolated"
         return [f"{ISOLATED_ENVIRONMENT}/.ready"] if isolated else []
+
+    @property
+    def isolated_lock(self) -> str:
+        """Return the lock of the isolated environment, as seen from the current folder."""
+        return os.path.relpath(shipped("envs/openflamingo3b.lock.txt"))
+
+    @property
+    def package(self) -> str:
+        """Return the folder of this package, which the isolated environment imports too."""
+        return str(PACKAGE)
 
     @property
     def captioner_python(self) -> str:

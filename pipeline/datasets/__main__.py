@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 DATASETS = ("voc", "ade", "coco", "coco-voc", "own", "minivoc")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.datasets", description=__doc__)
+    parser = stage_parser("pipeline.datasets", __doc__)
     commands = parser.add_subparsers(required=True)
     _add_prepare(commands)
     _add_explain(commands)

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from pipeline.runtime.allocator import keep_freed_memory
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.eval", description=__doc__)
+    parser = stage_parser("pipeline.eval", __doc__)
     commands = parser.add_subparsers(required=True)
     evaluate = commands.add_parser("evaluate", help="score one checkpoint on the validation images")
     evaluate.add_argument("--model", type=Path, required=True)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Published
+from pipeline.runtime.shipped import home, shipped
 
-ROOT = Path(__file__).parents[2]
-TABLE = ROOT / "experiments" / "published.tsv"
+ROOT = home()
+TABLE = shipped("experiments/published.tsv")
 VOC, ADE, COCO_VOC = "voc", "ade", "coco-voc"
 """Data sets as the table, the files' names and `datasets.name` spell them."""
 MEMORY = "m"

@@ -6,12 +6,12 @@ import argparse
 import json
 from pathlib import Path
 
-from pipeline.runtime.cli import run_cli
+from pipeline.runtime.cli import run_cli, stage_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.experiments", description=__doc__)
+    parser = stage_parser("pipeline.experiments", __doc__)
     commands = parser.add_subparsers(required=True)
     write = commands.add_parser("write", help="write experiments/*.yaml from experiments/published.tsv")
     write.set_defaults(run=_write)

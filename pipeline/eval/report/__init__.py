@@ -20,6 +20,7 @@ from pipeline.eval.report.filters import filter_section
 from pipeline.eval.report.pictures import overlay_rows, web_gallery
 from pipeline.eval.report.results import Results, costs, forgetting_rows, label, story
 from pipeline.eval.summary import summary_rows
+from pipeline.runtime.shipped import shipped
 
 MIN_RANKED = 5
 """Fewer methods than this are not ranked against the published column."""
@@ -69,7 +70,7 @@ def _companion(config: Config) -> dict[str, Any] | None:
     """Return what the page shows of the companion experiment."""
     if not config.experiment.companion or config.experiment.only:
         return None
-    other = load_config(["config.yaml", config.experiment.companion])
+    other = load_config([shipped("config.yaml"), config.experiment.companion])
     steps = len(classes_per_step(other.datasets.key, other.datasets.task)) - 1
     results = Results(other, steps, summary_rows(other, steps))
     return {
