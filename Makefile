@@ -5,7 +5,8 @@
 # make test-slurm   the cluster's, on a Slurm started for them; installs its Debian packages once (root)
 # make cost   what the jobs of an experiment cost: make cost EXPERIMENT=experiments/mini_story.yaml
 # make lint   ruff and mypy
-# make clean  results and data (not .venv)
+# make clean  what the embedded experiments drew and computed; lists it; a user's data, crawls and results stay
+# make distclean  data/, results/, logs/ and .snakemake/ whole, after asking
 
 PYTHON ?= python3
 VENV   := .venv
@@ -21,7 +22,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run story methods cost test test-slurm lint format clean
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+.PHONY: help distclean run story methods cost test test-slurm lint format clean
 
 run: $(READY)
 	$(SMK)
@@ -55,13 +59,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
-	rm -rf data results logs .snakemake
+clean: $(READY)
+	@$(BIN)/python -m pipeline.experiments clean
 
-# The lock's content, not its date, decides: a fresh checkout must not reinstall.
-$(READY): $(LOCK)
-	@if [ -f $@ ] && cmp -s $(LOCK) $@; then touch $@; else \
-	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")' && \
-	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && \
-	  echo "installing the locked environment into $(VENV), a few minutes" && \
-	  $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $(LOCK) && cp $(LOCK) $@; fi
+distclean: $(READY)
+	@$(BIN)/python -m pipeline.experiments clean --everything
+
+$(READY): $(LOCK) envs/install.sh
+	@envs/install.sh $(VENV) $(LOCK) $(PYTHON)

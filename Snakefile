@@ -2,7 +2,7 @@ import re
 
 from snakemake.utils import min_version
 
-from pipeline.config import ConfigError
+from pipeline.config import before_start
 from pipeline.workflow import Workflow
 
 min_version("9.27")
@@ -13,7 +13,7 @@ configfile: "config.yaml"
 
 try:
     work = Workflow(config)
-except ConfigError as error:
+except ValueError as error:
     raise WorkflowError(str(error)) from None
 paths = work.paths
 
@@ -25,6 +25,11 @@ wildcard_constraints:
     shard=r"(base|step\d+|replay\d+)-\d{5}",
     run="|".join(map(re.escape, work.runs)),
     recipe="|".join(work.recipes()),
+
+
+onstart:
+    if missing := before_start(work.config):
+        raise WorkflowError("\n".join(missing))
 
 
 rule all:

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.artifacts import Layout
-from pipeline.config import Config, ConfigError, Run, parse_config, read_yaml, settings_json
+from pipeline.config import Config, ConfigError, Run, nearest, parse_config, read_yaml, settings_json
 from pipeline.config.plans import learns_from_web, plans, replays
+from pipeline.datasets.readers.registry import open_dataset
 from pipeline.datasets.tasks import canonical_task, classes_per_step
 from pipeline.methods import Heads, get, settings_of
 from pipeline.methods.recipes import base_recipes, get_recipe
+from pipeline.models import check_backbone
 
 ISOLATED_ENVIRONMENT = ".venv-openflamingo3b"
 """Virtual environment of a captioner whose library versions exclude ours."""
@@ -54,6 +56,8 @@ class Workflow:
         return raw
 
     def _check(self) -> None:
+        self._check_backbone()
+        self._check_thresholds()
         for name in self.config.methods:
             self._settings_of(name, self.config.methods[name])
         for run in self.runs.values():
@@ -69,6 +73,23 @@ class Workflow:
                     f"run `{run.name}`: new_images is `web`, but method `{run.method}` needs pixel masks; "
                     "use `dataset`, or a method that learns from image labels"
                 )
+
+    def _check_backbone(self) -> None:
+        try:
+            check_backbone(self.config.train.backbone)
+        except ValueError as error:
+            raise ConfigError(f"config: `train.backbone`: {error}") from None
+
+    def _check_thresholds(self) -> None:
+        thresholds = self.config.captioning.noun_filter.thresholds
+        if not thresholds:
+            return
+        known = set(open_dataset(self.config.datasets.name, self.config.datasets.root).class_names().values())
+        for name in sorted(set(thresholds) - known):
+            raise ConfigError(
+                f"config: `captioning.noun_filter.thresholds` names `{name}`, no class of {self.config.datasets.name}; "
+                f"{nearest(name, known)}"
+            )
 
     def method_settings(self, run: Run) -> Any:
         """Return the settings dataclass of a run."""

@@ -10,6 +10,7 @@ from pipeline.config.loading import (
     section,
     settings_json,
 )
+from pipeline.config.rules import before_start
 from pipeline.config.sections import (
     Captioner,
     Captioning,
@@ -57,6 +58,7 @@ __all__ = [
     "Section",
     "Selection",
     "Train",
+    "before_start",
     "load_config",
     "merge",
     "nearest",

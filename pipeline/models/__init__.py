@@ -15,13 +15,14 @@ from pipeline.models import deeplab, segformer, small_cnn, small_segformer, timm
 from pipeline.models.network import Features, Output, SegmentationModel
 from pipeline.models.norm import apply_norm
 from pipeline.models.pretrained import load_pretrained
-from pipeline.models.registry import build_parts, names, register
+from pipeline.models.registry import build_parts, check_backbone, names, register
 
 __all__ = [
     "Features",
     "Output",
     "SegmentationModel",
     "build_model",
+    "check_backbone",
     "load_model",
     "load_pretrained",
     "names",

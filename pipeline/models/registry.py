@@ -35,15 +35,21 @@ def names() -> list[str]:
     return sorted(f"{name}<name>" if name.endswith(":") else name for name in _BACKBONES)
 
 
+def check_backbone(backbone: str) -> None:
+    """Raise ValueError for a backbone that nobody registered, naming the nearest one."""
+    family, colon, member = backbone.partition(":")
+    if family + colon not in _BACKBONES or (colon and not member):
+        raise ValueError(f"unknown backbone `{backbone}`; {nearest(backbone, names())}")
+
+
 def build_parts(backbone: str, options: Mapping[str, Any]) -> Parts:
     """Return a backbone's freshly initialised (body, head).
 
     Raises ValueError for an unknown backbone or an option that it does not have.
     """
+    check_backbone(backbone)
     family, colon, member = backbone.partition(":")
     name = family + colon
-    if name not in _BACKBONES or (colon and not member):
-        raise ValueError(f"unknown backbone `{backbone}`; {nearest(backbone, names())}")
     parameters = inspect.signature(_BACKBONES[name]).parameters.values()
     known = [parameter.name for parameter in parameters if parameter.default is not parameter.empty]
     for key in options:
