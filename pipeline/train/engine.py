@@ -91,7 +91,7 @@ def train_step(step: Step) -> None:
                 log.flush()
                 _save(step, extra, optimizer, iteration + 1, cost)
                 if asked:
-                    raise PreemptedError(f"{step.folder}: SIGTERM, state saved after {iteration + 1} iterations")
+                    raise PreemptedError(f"{step.folder}: {preemption.name}, state saved after {iteration + 1} iterations")
         log.close()
         _finish(step, cost, step.method.state() if best is None else best.restore(step.model))
 

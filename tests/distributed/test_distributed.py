@@ -95,13 +95,14 @@ def test_sigterm_saves_and_the_rest_is_exact(recipe: str, bench: Bench, tmp_path
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and ".resume" not in cut["files"]
 
 
-def test_sigterm_in_calibration_leaves_at_once(bench: Bench, tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_calibration_leaves_at_once(bench: Bench, tmp_path: Path, monkeypatch: Any, number: int) -> None:
     step = bench.step("plop", "small_cnn", 1, bench.base("ce", "small_cnn"), tmp_path)
     real = step.source.calibration
 
     def calibration() -> Any:
         for batch in real():
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             yield batch
 
     monkeypatch.setattr(step.source, "calibration", calibration)
