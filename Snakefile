@@ -8,7 +8,7 @@ from pipeline.workflow import Workflow
 min_version("9.27")
 
 
-configfile: "config.yaml"
+configfile: f"{workflow.basedir}/config.yaml"
 
 
 try:
@@ -23,6 +23,7 @@ wildcard_constraints:
     seed=r"\d+",
     plan=r"base|step\d+|replay\d+",
     shard=r"(base|step\d+|replay\d+)-\d{5}",
+    replay=r"replay(_\d+)?",
     run="|".join(map(re.escape, work.runs)),
     recipe="|".join(work.recipes()),
 

@@ -32,7 +32,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artifacts import INGEST, QUERIES, read_rows, write_json, write_table
+from pipeline.artifacts import INGEST, QUERIES, read_rows, write_table
 from pipeline.crawl_ingest.fetch.network import ENVIRONMENT
 from pipeline.crawl_ingest.fetch.rate_limit import FOLDER
 
@@ -117,7 +117,6 @@ def _ours(items: int, port: int) -> Cost:
         _list(folder / "list.parquet", [f"http://h{i % HOSTS}.test/{i}.jpg" for i in range(items)])
         query = {"query_id": "q", "text": "cat", "kind": "class", "class_ids": [1], "source_image_id": "", "shard": 0}
         write_table(folder / "q.parquet", [query], QUERIES)
-        write_json(folder / "step0.json", {"val": []})
         settings = {
             "source": "url_list", "path": str(folder / "list.parquet"), "per_class": items, "shards": 1,
             "user_agent": "bench/1.0 (nobody@example.com)", "requests_per_second": 1e6,
@@ -125,8 +124,7 @@ def _ours(items: int, port: int) -> Cost:
         }  # fmt: skip
         out = folder / "pool" / "shards" / "step1-00000.tar"
         words = ["-m", "pipeline.crawl_ingest", "ingest", "--queries", folder / "q.parquet", "--shard", out.stem]
-        words += ["--protocol", folder / "step0.json", "--out", out]
-        words += ["--settings", json.dumps({"crawl_ingest": settings})]
+        words += ["--out", out, "--settings", json.dumps({"crawl_ingest": settings})]
         extra = {ENVIRONMENT: f"*.test=127.0.0.1:{port}", FOLDER: str(folder / "hosts")}
         wall, cpu, peak = _run([sys.executable, *map(str, words)], extra)
         kept = sum(row["status"] == "kept" for row in read_rows(out.with_suffix(".parquet"), INGEST))

@@ -100,11 +100,13 @@ def bench_pairs(timed: int, ours: int) -> None:
 
 def write_tables(folder: Path, rows: int, shard: int = SHARD, vocabulary: int = VOCABULARY) -> None:
     """Write manifest, captions and nouns of `rows` candidates in shards, and a protocol."""
-    from pipeline.artifacts import MANIFEST, table_writer, write_json
+    from pipeline.artifacts import MANIFEST, table_writer
+    from pipeline.datasets.protocol_file import Protocol, save_protocol
     from pipeline.datasets.readers.class_names import VOC
 
-    names = {str(i): name for i, name in enumerate(VOC) if i}
-    write_json(folder / "protocol.json", {"class_names": names, "order": list(range(21))})
+    names = {i: name for i, name in enumerate(VOC) if i}
+    steps = (tuple(range(21)),)
+    save_protocol(folder / "protocol.json", Protocol("voc", "joint", "overlap", 0, steps, steps[0], names, (), ()))
     rng = np.random.default_rng(2)
     nouns = np.array(frequent_nouns(vocabulary))
     weights = 1 / np.arange(1, len(nouns) + 1)

@@ -10,12 +10,14 @@ from typing import Any
 
 from pipeline.artifacts import Layout
 from pipeline.config import Config, ConfigError, Run, nearest, parse_config, read_yaml, settings_json
-from pipeline.config.plans import learns_from_web, plans, replays
+from pipeline.config.plans import mini_web, plans
 from pipeline.datasets.readers.registry import open_dataset
 from pipeline.datasets.tasks import canonical_task, classes_per_step
+from pipeline.eval.inputs import report_inputs, step_folders
 from pipeline.methods import Heads, get, settings_of
 from pipeline.methods.recipes import base_recipes, get_recipe
 from pipeline.models import check_backbone
+from pipeline.runtime.shipped import PACKAGE, shipped
 
 ISOLATED_ENVIRONMENT = ".venv-openflamingo3b"
 """Virtual environment of a captioner whose library versions exclude ours."""
@@ -42,9 +44,10 @@ class Workflow:
     def _companion(self) -> dict[str, Any]:
         """Return the raw configuration of the companion experiment, {} if there is none."""
         path = self.config.experiment.companion
-        if not path:
+        # One row of this experiment is no order for all rows of another.
+        if not path or self.config.experiment.only:
             return {}
-        raw = read_yaml("config.yaml", path)
+        raw = read_yaml(shipped("config.yaml"), path)
         other = parse_config(raw)
         if (name := other.experiment.name) == self.config.experiment.name:
             raise ConfigError(f"config: `experiment.companion`: {path} has this experiment's own name `{name}`")
@@ -62,6 +65,10 @@ class Workflow:
             self._settings_of(name, self.config.methods[name])
         for run in self.runs.values():
             self.method_settings(run)
+            try:
+                run.step_phase(self.config.train.step)
+            except ValueError as error:
+                raise ConfigError(f"config: {error}") from None
             if run.replay and get(run.method).heads(self.method_settings(run), (2, 1)) != Heads((2, 1)):
                 raise ConfigError(
                     f"run `{run.name}`: replay images are labelled by the previous model's best class, which "
@@ -92,7 +99,7 @@ class Workflow:
             )
 
     def method_settings(self, run: Run) -> Any:
-        """Return the settings dataclass of a run."""
+        """Return the settings of a run's method."""
         return self._settings_of(run.method, self.config.method_values(run))
 
     def _settings_of(self, method: str, values: Mapping[str, Any]) -> Any:
@@ -149,7 +156,15 @@ class Workflow:
         chosen = self.runs[run]
         known = self._training_settings()
         del known["train"]["base"]
+        known["train"]["step"] = chosen.step_phase(self.config.train.step).model_dump(mode="json")
         known["methods"] = {chosen.method: self.config.method_values(chosen)}
+        return json.dumps(known, sort_keys=True, separators=(",", ":"))
+
+    def replay_settings(self, table: str) -> str:
+        """Return the settings of a selection of replay images, `replay` or `replay_<budget>`."""
+        known = json.loads(self.settings("pseudolabel"))
+        if budget := table.removeprefix("replay").removeprefix("_"):
+            known["pseudolabel"]["replay_budget"] = int(budget)
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     def eval_settings(self, run: str) -> str:
@@ -165,8 +180,7 @@ class Workflow:
     @property
     def mini_web(self) -> bool:
         """Whether the crawl goes to the embedded site."""
-        crawl = self.config.crawl_ingest
-        return crawl.source == "openverse" and "miniweb.test" in crawl.api
+        return mini_web(self.config)
 
     def site(self) -> list[str]:
         """Return the site's index as an input of ingestion, if the crawl goes there."""
@@ -197,6 +211,16 @@ class Workflow:
         captioner = self.config.captioning.captioner
         isolated = captioner.kind == "openflamingo" and captioner.openflamingo.environment == "isolated"
         return [f"{ISOLATED_ENVIRONMENT}/.ready"] if isolated else []
+
+    @property
+    def isolated_lock(self) -> str:
+        """Return the lock of the isolated environment, as seen from the current folder."""
+        return os.path.relpath(shipped("envs/openflamingo3b.lock.txt"))
+
+    @property
+    def package(self) -> str:
+        """Return the folder of this package, which the isolated environment imports too."""
+        return str(PACKAGE)
 
     @property
     def captioner_python(self) -> str:
@@ -268,33 +292,27 @@ class Workflow:
     def _training_settings(self) -> dict[str, Any]:
         # In how many processes a step is trained changes its result by rounding alone: no reason to train it again.
         known: dict[str, Any] = json.loads(self.settings("train", "datasets"))
-        known["train"].pop("processes", None)
+        known["train"].pop("world_size", None)
         return known
 
     def training_threads(self) -> int:
         """Return the threads of a training job, all its processes together."""
-        return self.config.train.processes * self.config.train.threads
+        return self.config.train.world_size * self.config.train.threads
 
     def report_inputs(self) -> list[str]:
         """Return everything the report reads."""
-        return [*self._own_report_inputs(), *([self.companion_paths().report()] if self.companion else [])]
+        own = report_inputs(self.config, self.last_step)
+        return [*own, *([self.companion_paths().report()] if self.companion else [])]
 
     def companion_paths(self) -> Layout:
         """Return where the companion experiment's results are."""
         return Layout.of(parse_config(self.companion))
 
-    def _own_report_inputs(self) -> list[str]:
-        evals = [f"{folder}/{name}" for folder in self.folders() for name in ("eval.json", "log.csv", "cost.json")]
-        # Similarities and rules are compared where the report knows the truth.
-        compared = ["noun_comparison"] if self.mini_web else []
-        names: list[str] = []
-        if learns_from_web(self.config):
-            names += ["noun_filter", "fourier", "new_classes", *compared]
-            evals.append(self.paths.fourier("metrics.json"))
-        if replays(self.config):
-            names += ["noun_filter_replay", "replay", *(f"{name}_replay" for name in compared)]
-        tables = [self.paths.selection(step, name) for step in range(1, self.last_step + 1) for name in names]
-        return evals + self.manifests() + tables
+    def report_settings(self) -> str:
+        """Return what the report depends on; papers' rows only where there are some."""
+        sections = ("experiment", "datasets", "crawl_ingest.pool", "captioning.captioner.name", "fourier_filter")
+        papers = ("published",) if self.config.published else ()
+        return self.settings(*sections, "train.backbone", *papers)
 
     def manifests(self) -> list[str]:
         """Return the manifests of the experiment's plans, empty if nothing comes from the web."""
@@ -305,13 +323,5 @@ class Workflow:
         return [self.paths.card()] if self.manifests() else []
 
     def folders(self) -> list[str]:
-        """Return the folder of every trained step, base steps first."""
-        seeds = self.config.experiment.seeds
-        base = [self.paths.base(recipe, seed, "") for recipe in self.recipes() for seed in seeds]
-        steps = [
-            self.paths.step(run, seed, step, "")
-            for run in self.runs
-            for seed in seeds
-            for step in range(1, self.last_step + 1)
-        ]
-        return [folder.rstrip("/") for folder in base + steps]
+        """Return the folder of every trained step of the chosen runs, base steps first."""
+        return step_folders(self.config, self.last_step)

@@ -1,7 +1,7 @@
 rule isolated_environment:
     localrule: True  # it downloads, and compute nodes often cannot
     input:
-        "envs/openflamingo3b.lock.txt",
+        work.isolated_lock,
     output:
         ".venv-openflamingo3b/.ready",
     log:
@@ -9,6 +9,7 @@ rule isolated_environment:
     shell:
         "(python -m venv --clear .venv-openflamingo3b &&"
         " .venv-openflamingo3b/bin/python -m pip install --quiet --no-deps --require-hashes -r {input} &&"
+        " ln -sfn {work.package:q} $(ls -d .venv-openflamingo3b/lib/python3*/site-packages)/pipeline &&"
         " touch {output}) > {log} 2>&1"
 
 

@@ -48,7 +48,7 @@ rule report:
         page=paths.report(),
         summary=paths.summary(),
     params:
-        settings=work.settings("experiment", "datasets", "crawl_ingest.pool", "captioning.captioner.name", "fourier_filter", "train.backbone"),
+        settings=work.report_settings(),
         version=work.version("eval"),
     log:
         f"logs/{paths.results}/report.log",

@@ -3,13 +3,13 @@ rule select_replay:
         nouns=paths.selection("{step}", "noun_filter_replay"),
         manifest=paths.manifest("replay{step}"),
     output:
-        paths.selection("{step}", "replay"),
+        paths.selection("{step}", "{replay}"),
     params:
-        settings=work.settings("pseudolabel"),
+        settings=lambda w: work.replay_settings(w.replay),
         version=work.version("pseudolabel"),
         shards=f"{paths.web()}/shards",
     log:
-        f"logs/{paths.results}/selection/step{{step}}/replay.log",
+        f"logs/{paths.results}/selection/step{{step}}/{{replay}}.log",
     shell:
         "python -m pipeline.pseudolabel select-replay --noun-filter {input.nouns}"
         " --manifest {input.manifest} --shards-dir {params.shards} --settings {params.settings:q}"
@@ -18,7 +18,7 @@ rule select_replay:
 
 rule pseudolabel:
     input:
-        replay=paths.selection("{step}", "replay"),
+        replay=lambda w: paths.selection(w.step, work.run(w.run).replay_table),
         model=lambda w: work.previous(w.run, w.seed, w.step, "model.safetensors"),
     output:
         folder=directory(paths.step("{run}", "{seed}", "{step}", "pseudolabels")),

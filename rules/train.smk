@@ -22,8 +22,8 @@ rule train_base:
     priority: 5
     threads: work.training_threads()
     resources:
-        processes=work.config.train.processes,
-        gpu=work.config.train.processes,
+        processes=work.config.train.world_size,
+        gpu=work.config.train.world_size,
     log:
         f"logs/{paths.base('{recipe}', '{seed}', 'train.log')}",
     shell:
@@ -55,8 +55,8 @@ rule train_step:
         folder=lambda w: paths.step(w.run, w.seed, w.step, ""),
     threads: work.training_threads()
     resources:
-        processes=work.config.train.processes,
-        gpu=work.config.train.processes,
+        processes=work.config.train.world_size,
+        gpu=work.config.train.world_size,
     log:
         f"logs/{paths.step('{run}', '{seed}', '{step}', 'train.log')}",
     shell:

@@ -9,7 +9,7 @@ from pipeline.artifacts.files import (
     write_json,
     write_text,
 )
-from pipeline.artifacts.layout import Layout
+from pipeline.artifacts.layout import Layout, image_address, image_id_of
 from pipeline.artifacts.schemas import (
     CAPTIONS,
     FOURIER,
@@ -26,6 +26,7 @@ from pipeline.artifacts.schemas import (
     SALIENCY,
     TRAIN_LIST,
     TRUTH,
+    Table,
     with_safety,
 )
 from pipeline.artifacts.tables import (
@@ -58,11 +59,14 @@ __all__ = [
     "TRUTH",
     "ArtifactError",
     "Layout",
+    "Table",
     "atomic_dir",
     "atomic_path",
     "count_rows",
     "file_sha256",
     "has_safety",
+    "image_address",
+    "image_id_of",
     "iter_table",
     "read_json",
     "read_provenance",

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+
+
+def image_address(tar: str | Path, image_id: str) -> str:
+    """Return the address of an image in a shard, `<shard>.tar::<id>.jpg`, which `datasets.images` opens."""
+    return f"{tar}::{image_id}.jpg"
+
+
+def image_id_of(address: str) -> str:
+    """Return the id of the image that an address of `image_address` names."""
+    return address.rpartition("::")[2].removesuffix(".jpg")
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,9 @@ class Layout:
         return f"{self.results}/fourier/{name}"
 
     def selection(self, step: int | str, name: str) -> str:
-        """`noun_filter` or `noun_comparison` (also with `_replay`), `fourier`, `new_classes` or `replay` of a step."""
+        """A table of a step: `noun_filter` or `noun_comparison` (also with `_replay`), `fourier`, `new_classes`
+        or `replay` (`replay_<budget>` for runs with a budget of their own).
+        """
         return f"{self.results}/selection/step{step}/{name}.parquet"
 
     def base(self, recipe: str, seed: int | str, name: str) -> str:

@@ -6,53 +6,51 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-if TYPE_CHECKING:
-    pass
 from pipeline.artifacts.files import ArtifactError, atomic_path
-from pipeline.artifacts.schemas import SAFETY, with_safety
+from pipeline.artifacts.schemas import SAFETY, Row, Table, with_safety
 
 
 def write_table(
     path: str | Path,
-    rows: Sequence[Mapping[str, Any]],
-    schema: pa.Schema,
+    rows: Sequence[Row],
+    table: Table[Row],
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
     """Write rows as Parquet; `provenance` (settings, versions) travels in the file's metadata.
 
     A row with a column missing from the schema, or lacking one, is our own mistake: AssertionError.
     """
-    names = set(schema.names)
+    names = set(table.names)
     for row in rows:
         assert set(row) == names, f"{path}: row has {sorted(set(row) ^ names)} too much or too little"
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    content = pa.Table.from_pylist([dict(row) for row in rows], schema=table.schema)
     if provenance is not None:
         text = json.dumps(provenance, sort_keys=True)
-        table = table.replace_schema_metadata({"provenance": text})
+        content = content.replace_schema_metadata({"provenance": text})
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(content, temporary)
 
 
 @contextmanager
-def row_writer(path: str | Path, schema: pa.Schema, chunk: int = 1024) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def row_writer(path: str | Path, table: Table[Row], chunk: int = 1024) -> Iterator[Callable[[Row], None]]:
     """Yield a function that appends a row to a Parquet file; for tables too long to hold in memory.
 
     The file appears when the block ends, and not at all if it fails.
     """
-    rows: list[dict[str, Any]] = []
-    names = set(schema.names)
+    rows: list[Mapping[str, Any]] = []
+    names, schema = set(table.names), table.schema
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
 
         def flush() -> None:
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
             rows.clear()
 
-        def write(row: Mapping[str, Any]) -> None:
+        def write(row: Row) -> None:
             assert row.keys() == names, f"{path}: row has {sorted(row.keys() ^ names)} wrong"
             rows.append(dict(row))
             if len(rows) == chunk:
@@ -62,17 +60,18 @@ def row_writer(path: str | Path, schema: pa.Schema, chunk: int = 1024) -> Iterat
         flush()
 
 
-def read_table(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
+def read_table(path: str | Path, table: Table[Row]) -> list[Row]:
     """Return the rows of a Parquet artifact. Raises ArtifactError if absent or of another schema."""
-    return list(read_rows(path, schema))
+    return list(read_rows(path, table))
 
 
-def read_rows(path: str | Path, schema: pa.Schema, batch: int = 4096) -> Iterator[dict[str, Any]]:
+def read_rows(path: str | Path, table: Table[Row], batch: int = 4096) -> Iterator[Row]:
     """Yield the rows of a Parquet artifact, a batch in memory at a time. Raises ArtifactError as `read_table`."""
     with _opened(path) as file:
-        _check_schema(path, file.schema_arrow, schema)
+        _check_schema(path, file.schema_arrow, table)
         for part in file.iter_batches(batch_size=batch):
-            yield from part.to_pylist()
+            # The schema was compared, so that the rows are what their type says.
+            yield from cast(list[Row], part.to_pylist())
 
 
 @contextmanager
@@ -86,29 +85,30 @@ def _opened(path: str | Path) -> Iterator[pq.ParquetFile]:
         raise ArtifactError(f"{path} is not readable Parquet ({error}); delete it and rerun its stage") from None
 
 
-def _check_schema(path: str | Path, found: pa.Schema, schema: pa.Schema) -> None:
-    if any(found.equals(known, check_metadata=False) for known in (schema, with_safety(schema))):
+def _check_schema(path: str | Path, found: pa.Schema, table: Table[Any]) -> None:
+    if any(found.equals(known.schema, check_metadata=False) for known in (table, with_safety(table))):
         return
-    got, want = set(found.names), set(schema.names)
+    got, want = set(found.names), set(table.names)
     detail = f"missing {sorted(want - got)}, unexpected {sorted(got - want)}" if got != want else "other types"
     raise ArtifactError(f"{path} has another schema ({detail}); delete it and rerun its stage")
 
 
 def iter_table(
-    path: str | Path, schema: pa.Schema, columns: Sequence[str], size: int = 20_000
+    path: str | Path, table: Table[Any], columns: Sequence[str], size: int = 20_000
 ) -> Iterator[dict[str, list[Any]]]:
     """Yield {column: values} of up to `size` rows at a time, so that memory stays flat. Raises like read_table."""
     with _opened(path) as file:
-        _check_schema(path, file.schema_arrow, schema)
+        _check_schema(path, file.schema_arrow, table)
         for batch in file.iter_batches(batch_size=size, columns=list(columns)):
             yield {name: batch.column(name).to_pylist() for name in columns}
 
 
 @contextmanager
 def table_writer(
-    path: str | Path, schema: pa.Schema, provenance: Mapping[str, Any] | None = None
+    path: str | Path, table: Table[Any], provenance: Mapping[str, Any] | None = None
 ) -> Iterator[Callable[[Mapping[str, Sequence[Any]]], None]]:
     """Yield a function that appends {column: values} to a table, which appears at `path` on success alone."""
+    schema = table.schema
     if provenance is not None:
         schema = schema.with_metadata({"provenance": json.dumps(provenance, sort_keys=True)})
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:

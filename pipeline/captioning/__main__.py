@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pipeline.captioning.authors.commands import add_authors
 from pipeline.captioning.noun_filter.commands import add_calibrate, add_compare, add_filter
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.captioning", description=__doc__)
+    parser = stage_parser("pipeline.captioning", __doc__)
     commands = parser.add_subparsers(required=True)
     caption = commands.add_parser("caption", help="caption a shard, or the training images of a protocol")
     caption.add_argument("--shard-tar", type=Path)

@@ -14,20 +14,20 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.artifacts import CAPTIONS, INGEST, read_json, read_table, write_table
+from pipeline.artifacts import CAPTIONS, INGEST, image_address, read_table, write_table
+from pipeline.artifacts.rows import CaptionRow
 from pipeline.captioning.captioners import Captioner, Source, WrittenCaptions, build
 from pipeline.config import Captioner as Settings
 from pipeline.datasets.images import open_image
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.runtime.progress import Progress
-
-Row = dict[str, Any]
 
 
 def shard_sources(table: Path, tar: Path) -> list[Source]:
     """Return the kept images of a shard in their order."""
     rows = read_table(table, INGEST)
     return [
-        Source(r["image_id"], f"{tar}::{r['image_id']}.jpg", r["width"], r["height"], r["title"] or "")
+        Source(r["image_id"], image_address(tar, r["image_id"]), r["width"], r["height"], r["title"] or "")
         for r in rows
         if r["status"] == "kept"
     ]
@@ -35,7 +35,7 @@ def shard_sources(table: Path, tar: Path) -> list[Source]:
 
 def dataset_sources(protocol: Path) -> list[Source]:
     """Return the training images of a protocol."""
-    return [Source(row["id"], row["image"]) for row in read_json(protocol)["train"]]
+    return [Source(row.id, row.image) for row in read_protocol(protocol).train]
 
 
 def caption(
@@ -83,7 +83,7 @@ def _with_size(source: Source) -> Source:
 
 def _rows(
     captioner: Captioner | WrittenCaptions, batches: list[list[Source]], settings: Settings
-) -> Iterator[list[Row]]:
+) -> Iterator[list[CaptionRow]]:
     if isinstance(captioner, WrittenCaptions):
         for part in batches:
             yield [_row(source, captioner, *captioner.look_up(source), 0.0) for source in part]
@@ -100,7 +100,7 @@ def _rows(
         ]
 
 
-def _row(source: Source, captioner: Captioner | WrittenCaptions, text: str, reason: str, seconds: float) -> Row:
+def _row(source: Source, captioner: Captioner | WrittenCaptions, text: str, reason: str, seconds: float) -> CaptionRow:
     return {
         "image_id": source.image_id,
         "caption": text,
@@ -202,7 +202,7 @@ class _PartialRows:
     def __init__(self, out: Path, settings: Settings) -> None:
         self.path = out.with_name(f".{out.name}.partial.jsonl")
         self._header = json.dumps(settings.model_dump(), sort_keys=True)
-        self.rows: list[Row] = []
+        self.rows: list[CaptionRow] = []
         out.parent.mkdir(parents=True, exist_ok=True)
         lines = self.path.read_text().split("\n") if self.path.exists() else []
         if lines and lines[0] == self._header:
@@ -212,7 +212,7 @@ class _PartialRows:
         text = "".join(f"{line}\n" for line in [self._header, *([json.dumps(self.rows)] if self.rows else [])])
         self.path.write_text(text)
 
-    def add(self, rows: list[Row]) -> None:
+    def add(self, rows: list[CaptionRow]) -> None:
         """Append a batch and make it durable."""
         self.rows += rows
         with self.path.open("a") as file:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import CAPTIONS, NOUNS, read_table, write_table
+from pipeline.artifacts.rows import NounRow
 from pipeline.captioning.vocabulary import Vocabulary
 from pipeline.config import Nouns
 from pipeline.runtime.progress import Progress
@@ -19,7 +20,9 @@ def write_nouns(captions: Path, settings: Nouns, out: Path, vocabulary: str = ""
     rows = read_table(captions, CAPTIONS)
     texts = [row["caption"] for row in rows]
     found = extract_nouns(texts, nn_only=settings.nn_only, vocabulary=vocabulary)
-    table = [{"image_id": row["image_id"], "nouns": nouns} for row, nouns in zip(rows, found, strict=True)]
+    table: list[NounRow] = [
+        {"image_id": row["image_id"], "nouns": nouns} for row, nouns in zip(rows, found, strict=True)
+    ]
     write_table(out, table, NOUNS, provenance={**settings.model_dump(), "vocabulary": vocabulary})
 
 

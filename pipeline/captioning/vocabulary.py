@@ -1,4 +1,7 @@
-"""Class words W^c (web_wilss.md 6.6): which classes a caption names. vocabulary.tsv may be edited, or another named."""
+"""Class words W^c (web_wilss.md 6.6): which classes a caption names. vocabulary.tsv may be edited, or another named.
+
+Its class `-` holds phrases that name nothing of ours, such as "table tennis".
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 
 FILE = Path(__file__).with_name("vocabulary.tsv")
-NOTHING = "-"
-"""Class of phrases that name nothing, such as "table tennis"."""
 
 
 class Vocabulary:

@@ -10,6 +10,7 @@ from pipeline.config.loading import (
     section,
     settings_json,
 )
+from pipeline.config.renamed import renamed
 from pipeline.config.rules import before_start
 from pipeline.config.sections import (
     Captioner,
@@ -29,9 +30,11 @@ from pipeline.config.sections import (
     PseudoLabel,
     Published,
     Run,
+    RunTrain,
     Safety,
     Section,
     Selection,
+    StepOverride,
     Train,
 )
 
@@ -54,9 +57,11 @@ __all__ = [
     "PseudoLabel",
     "Published",
     "Run",
+    "RunTrain",
     "Safety",
     "Section",
     "Selection",
+    "StepOverride",
     "Train",
     "before_start",
     "load_config",
@@ -64,6 +69,7 @@ __all__ = [
     "nearest",
     "parse_config",
     "read_yaml",
+    "renamed",
     "section",
     "settings_json",
 ]

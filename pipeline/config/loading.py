@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.config.renamed import renamed
 from pipeline.config.rules import complaints
 from pipeline.config.sections import Config, Section
 from pipeline.config.yaml_file import YamlError, read_mapping
@@ -51,7 +52,13 @@ def read_yaml(*files: str | Path) -> dict[str, Any]:
 
 
 def parse_config(raw: Mapping[str, Any]) -> Config:
-    """Return the validated configuration of a mapping. Raises ConfigError."""
+    """Return the validated configuration of a mapping. Raises ConfigError.
+
+    A key `only` beside the sections is short for `experiment.only`, for `snakemake --config only=plop`.
+    """
+    if "only" in raw:
+        rest = {key: value for key, value in raw.items() if key != "only"}
+        raw = merge(rest, {"experiment": {"only": raw["only"]}})
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -85,7 +92,7 @@ def nearest(key: str, known: Iterable[str]) -> str:
     """Return a hint naming the closest known key, or the list of known keys."""
     known = sorted(known)
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known)}"
+    return f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(known) or 'none'}"
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -99,7 +106,7 @@ def _explain(item: Any) -> str:
     where = [str(part) for part in item["loc"]]
     dotted = ".".join(where)
     if item["type"] == "extra_forbidden":
-        return f"config: unknown key `{dotted}`; {nearest(where[-1], _known(where[:-1]))}"
+        return renamed(dotted) or f"config: unknown key `{dotted}`; {nearest(where[-1], _known(where[:-1]))}"
     got = item.get("input")
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":

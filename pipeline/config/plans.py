@@ -6,13 +6,18 @@ from pipeline.config import Config
 
 
 def learns_from_web(config: Config) -> bool:
-    """Return whether a run takes the images of new classes from the web."""
-    return any(run.new_images == "web" for run in config.experiment.runs)
+    """Return whether a chosen run takes the images of new classes from the web."""
+    return any(run.new_images == "web" for run in config.experiment.chosen)
 
 
 def replays(config: Config) -> bool:
-    """Return whether a run replays web images of old classes."""
-    return any(run.replay for run in config.experiment.runs)
+    """Return whether a chosen run replays web images of old classes."""
+    return any(run.replay for run in config.experiment.chosen)
+
+
+def replay_tables(config: Config) -> list[str]:
+    """Return the names of the selections of replay images, one per budget that a chosen run has."""
+    return sorted({run.replay_table for run in config.experiment.chosen if run.replay})
 
 
 def plans(config: Config, last_step: int) -> list[str]:
@@ -24,3 +29,9 @@ def plans(config: Config, last_step: int) -> list[str]:
     steps = range(1, last_step + 1)
     new = ["base", *(f"step{step}" for step in steps)] if learns_from_web(config) else []
     return new + [f"replay{step}" for step in steps] * replays(config)
+
+
+def mini_web(config: Config) -> bool:
+    """Return whether the crawl goes to the embedded site, whose truth the report knows."""
+    crawl = config.crawl_ingest
+    return crawl.source == "openverse" and "miniweb.test" in crawl.api

@@ -118,11 +118,17 @@ def _exists(path: str) -> bool:
 
 def _training(config: Config) -> Iterator[str]:
     train = config.train
-    for name, phase in (("base", train.base), ("step", train.step)):
-        if phase.batch_size % (parts := train.processes * train.accumulate):
+    parts = train.world_size * train.gradient_accumulation
+    # A command is handed one phase alone; the other is then a default that nobody trains with.
+    phases = {f"train.{name}": getattr(train, name) for name in ("base", "step") if name in train.model_fields_set}
+    if "train.step" in phases:
+        for index, run in enumerate(config.experiment.runs):
+            phases[f"experiment.runs.{index}.train.step"] = run.step_phase(train.step)
+    for name, phase in phases.items():
+        if phase.batch_size % parts:
             yield (
-                f"`train.{name}.batch_size` is {phase.batch_size}, which {parts} parts (train.processes times "
-                "train.accumulate) do not divide; it is the batch of an optimizer step"
+                f"`{name}.batch_size` is {phase.batch_size}, which {parts} parts (train.world_size times "
+                "train.gradient_accumulation) do not divide; it is the batch of an optimizer step"
             )
 
 

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from pipeline.crawl_ingest.checks.reasons import FAILED
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.crawl_ingest", description=__doc__)
+    parser = stage_parser("pipeline.crawl_ingest", __doc__)
     commands = parser.add_subparsers(required=True)
     plan = commands.add_parser("plan", help="write the queries of a plan")
     plan.add_argument("--plan", help="base, step<k> or replay<k>")

@@ -11,9 +11,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, with_safety
+from pipeline.artifacts import INGEST, QUERIES, read_table, with_safety
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.image import perceptual_hash
 from pipeline.crawl_ingest.checks.licence import allows
@@ -25,12 +24,12 @@ from pipeline.crawl_ingest.plan import query_limit
 from pipeline.crawl_ingest.pool.duplicates import HashIndex
 from pipeline.crawl_ingest.pool.recorder import Download, Recorder
 from pipeline.crawl_ingest.pool.safety import open_safety
-from pipeline.crawl_ingest.pool.shard import decide, write_shard
+from pipeline.crawl_ingest.pool.shard import Place, decide, write_shard
 from pipeline.crawl_ingest.pool.state import Outcome, PoolState
-from pipeline.crawl_ingest.sources import Candidate, Source, open_source
+from pipeline.crawl_ingest.sources import Candidate, Query, Source, open_source
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.runtime.progress import Progress
 
-Row = dict[str, Any]
 PAGE = 256
 """Candidates recorded at a time."""
 
@@ -74,7 +73,7 @@ def policy(settings: CrawlIngest) -> str:
 
 
 async def _crawl(
-    queries: Sequence[Row], plan: str, settings: CrawlIngest, state: PoolState, shard: str, retry: Collection[str]
+    queries: Sequence[Query], plan: str, settings: CrawlIngest, state: PoolState, shard: str, retry: Collection[str]
 ) -> list[str]:
     async with Downloader(settings) as downloader:
         source = open_source(settings, downloader)
@@ -90,7 +89,9 @@ async def _crawl(
     return keys
 
 
-async def _search(source: Source, query: Row, limit: int, key: str, state: PoolState, gate: asyncio.Semaphore) -> None:
+async def _search(
+    source: Source, query: Query, limit: int, key: str, state: PoolState, gate: asyncio.Semaphore
+) -> None:
     async with gate:
         if state.is_searched(key):
             return
@@ -147,12 +148,12 @@ def evaluation_hashes(protocol: Path | None, settings: CrawlIngest) -> HashIndex
     from pipeline.datasets.images import open_image
 
     index = HashIndex(settings.near_duplicate_bits)
-    for row in read_json(protocol)["val"] if protocol else ():
-        index.add(perceptual_hash(open_image(row["image"])))
+    for row in read_protocol(protocol).val if protocol else ():
+        index.add(perceptual_hash(open_image(row.image)))
     return index
 
 
-def _candidates(queries: Sequence[Row], keys: Sequence[str], state: PoolState) -> Iterator[tuple[Row, Candidate]]:
+def _candidates(queries: Sequence[Query], keys: Sequence[str], state: PoolState) -> Iterator[tuple[Place, Candidate]]:
     for query, key in zip(queries, keys, strict=True):
         for rank, candidate in enumerate(state.candidates(key)):
-            yield {"query_id": query["query_id"], "rank": rank}, candidate
+            yield Place(query["query_id"], rank), candidate

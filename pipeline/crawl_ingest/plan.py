@@ -7,10 +7,12 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pipeline.artifacts import CAPTIONS, QUERIES, read_json, read_table, write_table
+from pipeline.artifacts import CAPTIONS, QUERIES, read_table, write_table
+from pipeline.artifacts.rows import CaptionRow, QueryRow
 from pipeline.config import CrawlIngest
+from pipeline.datasets.protocol_file import Protocol, read_protocol
+from pipeline.datasets.turns import in_turns
 
 QUERY_WORDS = {
     "aeroplane": "airplane", "diningtable": "dining table", "motorbike": "motorcycle",
@@ -26,19 +28,19 @@ def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, capt
     of base images, as many as `replay_queries`, spread evenly over the classes they show.
     Raises ValueError for an unknown plan, for another step's protocol, or if a replay plan has no captions.
     """
-    facts = read_json(protocol)
+    described = read_protocol(protocol)
     known = re.fullmatch(r"base|(step|replay)(\d+)", plan)
     if not known:
         raise ValueError(f"got plan {plan!r}, expected base, step<k> or replay<k>")
     step = int(known[2]) if known[1] == "step" else 0
-    if facts["step"] != step:
-        raise ValueError(f"plan {plan} needs the protocol of step {step}, got {protocol} of step {facts['step']}")
+    if described.step != step:
+        raise ValueError(f"plan {plan} needs the protocol of step {step}, got {protocol} of step {described.step}")
     if known[1] == "replay":
         if captions is None:
             raise ValueError(f"plan {plan} asks with captions of base images; pass --captions")
-        rows = _caption_queries(facts, read_table(captions, CAPTIONS), settings.replay_queries)
+        rows = _caption_queries(described, read_table(captions, CAPTIONS), settings.replay_queries)
     else:
-        rows = _class_queries(facts)
+        rows = _class_queries(described)
     for index, row in enumerate(rows):
         row["shard"] = index % settings.shards
     write_table(out, rows, QUERIES, provenance={"plan": plan})
@@ -67,19 +69,19 @@ def query_limit(plan: str, settings: CrawlIngest) -> int:
     return settings.base_per_class if plan == "base" else settings.per_class
 
 
-def _class_queries(facts: dict[str, Any]) -> list[dict[str, Any]]:
+def _class_queries(protocol: Protocol) -> list[QueryRow]:
     rows = []
-    for class_id in facts["classes_per_step"][facts["step"]]:
+    for class_id in protocol.new_classes:
         if class_id:
-            name = facts["class_names"][str(class_id)]
+            name = protocol.class_names[class_id]
             rows.append(_row(QUERY_WORDS.get(name, name), "class", [class_id], ""))
     return rows
 
 
-def _caption_queries(facts: dict[str, Any], captions: Sequence[dict[str, Any]], budget: int) -> list[dict[str, Any]]:
-    labels = {row["id"]: row["labels"] for row in facts["train"]}
-    known = set(facts["classes_per_step"][0])
-    by_class: dict[int, list[dict[str, Any]]] = defaultdict(list)
+def _caption_queries(protocol: Protocol, captions: Sequence[CaptionRow], budget: int) -> list[QueryRow]:
+    labels = {row.id: row.labels for row in protocol.train}
+    known = set(protocol.classes_per_step[0])
+    by_class: dict[int, list[QueryRow]] = defaultdict(list)
     texts: set[str] = set()
     for caption in sorted(captions, key=lambda row: str(row["image_id"])):
         text, image_id = caption["caption"], caption["image_id"]
@@ -89,17 +91,16 @@ def _caption_queries(facts: dict[str, Any], captions: Sequence[dict[str, Any]], 
         classes = [c for c in labels[image_id] if c in known]
         row = _row(text, "caption", classes, image_id)
         by_class[min(classes, key=lambda c: (len(by_class[c]), c))].append(row)
-    return _round_robin([by_class[c] for c in sorted(by_class)], budget)
+    return in_turns([by_class[c] for c in sorted(by_class)])[:budget]
 
 
-def _round_robin(groups: list[list[dict[str, Any]]], budget: int) -> list[dict[str, Any]]:
-    chosen: list[dict[str, Any]] = []
-    depth = max((len(group) for group in groups), default=0)
-    for level in range(depth):
-        chosen += [group[level] for group in groups if level < len(group)]
-    return chosen[:budget]
-
-
-def _row(text: str, kind: str, class_ids: list[int], source: str) -> dict[str, Any]:
+def _row(text: str, kind: str, class_ids: list[int], source: str) -> QueryRow:
     digest = hashlib.sha256(f"{kind}\0{text}\0{source}".encode()).hexdigest()[:16]
-    return {"query_id": digest, "text": text, "kind": kind, "class_ids": class_ids, "source_image_id": source}
+    return {
+        "query_id": digest,
+        "text": text,
+        "kind": kind,
+        "class_ids": class_ids,
+        "source_image_id": source,
+        "shard": 0,
+    }

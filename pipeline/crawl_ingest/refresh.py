@@ -8,9 +8,10 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from pipeline.artifacts import INGEST, read_rows, write_json
+from pipeline.artifacts.rows import IngestRow
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.image import IntakeError, accept
 from pipeline.crawl_ingest.crawl import policy
@@ -21,7 +22,13 @@ from pipeline.crawl_ingest.pool.state import PoolState
 from pipeline.crawl_ingest.sources import Source, open_source
 from pipeline.runtime.progress import Progress
 
-Drift = dict[str, Any]
+
+class Drift(TypedDict):
+    """What the web says today of an image that was kept."""
+
+    image_id: str
+    url: str
+    found: str
 
 
 def refresh(shards: Sequence[Path], settings: CrawlIngest, out: Path, web: bool = False) -> dict[str, int]:
@@ -64,7 +71,7 @@ def clean(shards: Sequence[Path], settings: CrawlIngest, pool: Path) -> int:
         state.close()
 
 
-def _kept(shard: Path) -> Iterator[dict[str, Any]]:
+def _kept(shard: Path) -> Iterator[IngestRow]:
     for row in read_rows(shard.with_suffix(".parquet"), INGEST):
         if row["status"] == "kept":
             yield row
@@ -92,7 +99,7 @@ def _verify(shard: Path) -> Iterator[tuple[str, str]]:
 async def _ask_again(shards: Sequence[Path], settings: CrawlIngest) -> list[Drift]:
     rows = (row for shard in shards for row in _kept(shard))
     total = sum(1 for shard in shards for _ in _kept(shard))
-    progress, drift = Progress("refresh", total, unit="addresses"), []
+    progress, drift = Progress("refresh", total, unit="addresses"), list[Drift]()
     async with Downloader(settings) as downloader:
         source = open_source(settings, downloader)
 
@@ -107,7 +114,7 @@ async def _ask_again(shards: Sequence[Path], settings: CrawlIngest) -> list[Drif
     return sorted(drift, key=lambda item: (item["url"], item["image_id"]))
 
 
-async def _look(source: Source, row: dict[str, Any], settings: CrawlIngest) -> str:
+async def _look(source: Source, row: IngestRow, settings: CrawlIngest) -> str:
     try:
         fetched = await source.fetch(row["url"])
         now = await asyncio.to_thread(accept, fetched.body, settings)

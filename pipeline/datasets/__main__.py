@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
-DATASETS = ("voc", "ade", "coco", "coco_voc", "own", "minivoc")
+DATASETS = ("voc", "ade", "coco", "coco-voc", "own", "minivoc")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.datasets", description=__doc__)
+    parser = stage_parser("pipeline.datasets", __doc__)
     commands = parser.add_subparsers(required=True)
     _add_prepare(commands)
     _add_explain(commands)
@@ -29,8 +29,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _add_prepare(commands: Any) -> None:
     prepare = commands.add_parser("prepare", help="check a downloaded data set and build what is derived from it")
-    prepare.add_argument("dataset", help="voc, ade, coco or coco_voc")
-    prepare.add_argument("--root", type=Path, required=True, help="its folder; for coco_voc one with coco/ and voc/")
+    prepare.add_argument("dataset", help="voc, ade, coco or coco-voc")
+    prepare.add_argument("--root", type=Path, required=True, help="its folder; for coco-voc one with coco/ and voc/")
     prepare.add_argument("--sbd", type=Path, help="the dataset/ folder of SBD, if it is not under the root")
     prepare.add_argument("--subset", action="store_true", help="the data is deliberately a part of the whole")
     prepare.add_argument("--no-checksums", action="store_true", help="do not build or compare checksums.sha256")

@@ -32,25 +32,24 @@ def explain(
     """
     if setting not in SETTINGS:
         raise ValueError(f"unknown setting `{setting}`; {nearest(setting, SETTINGS)}")
-    name = dataset.replace("_", "-")
-    if name not in READERS:
+    if dataset not in READERS:
         raise ValueError(f"unknown data set `{dataset}`; {nearest(dataset, READERS)}")
-    if name == "own" and root is None:
+    if dataset == "own" and root is None:
         raise ValueError("data set `own` needs --root, the folder that `init` was run on")
-    reader = READERS[name](root or Path("data") / name)
+    reader = READERS[dataset](root or Path("data") / dataset)
     canonical = canonical_task(reader.key, task)
     steps = classes_per_step(reader.key, canonical)
     also = [alias for alias, known in aliases_of(reader.key).items() if known == canonical]
     lines = [
-        f"{name} {canonical}" + (f" (also {', '.join(also)})" if also else "") + f", {setting}, {len(steps)} steps",
+        f"{dataset} {canonical}" + (f" (also {', '.join(also)})" if also else "") + f", {setting}, {len(steps)} steps",
         f"{setting}: {_SETTING_TEXT[setting]}",
     ]
-    ours = _counts(name, root, canonical, setting, len(steps)) if root else [""] * len(steps)
+    ours = _counts(dataset, root, canonical, setting, len(steps)) if root else [""] * len(steps)
     for step, classes in enumerate(steps):
         lines += ["", f"step {step}"]
         lines += _classes(reader.class_names(), classes, sum(len(c) for c in steps[:step]))
         lines += _labels(reader.key, canonical, step, setting, rule, reader.n_classes)
-        lines.append("  training images: " + _images(name, canonical, setting, step, ours[step]))
+        lines.append("  training images: " + _images(dataset, canonical, setting, step, ours[step]))
     lines += ["", f"label rule: {rule} (a method sets its own; plop, mib and wilson differ in void and future classes)"]
     return lines
 

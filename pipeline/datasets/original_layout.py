@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from pipeline.artifacts.rows import TrainRow
 from pipeline.datasets import DatasetError
 from pipeline.datasets.tasks import classes_per_step
 from pipeline.datasets.tasks.tables import VOC_TO_COCO
 
-Row = dict[str, Any]
 
-
-def class_web_rows(root: Path, dataset: str, task: str, step: int, per_class: int = 500) -> list[Row]:
+def class_web_rows(root: Path, dataset: str, task: str, step: int, per_class: int = 500) -> list[TrainRow]:
     """Return training rows of role `web` for the class folders under `root`, without masks.
 
     As many folders as new classes are taken in name order; of more, those from the smallest new id on. Of each, the
@@ -35,7 +33,7 @@ def class_web_rows(root: Path, dataset: str, task: str, step: int, per_class: in
     ]
 
 
-def replay_rows(root: Path, per_source: int = 2) -> list[Row]:
+def replay_rows(root: Path, per_source: int = 2) -> list[TrainRow]:
     """Return training rows of role `replay`: the first `per_source` lines of every source's train_fullPath.txt.
 
     Each line holds an image and a label path; the label holds channel ids. Raises DatasetError naming file and line.
@@ -71,5 +69,5 @@ def _new_classes(dataset: str, task: str, step: int) -> list[int]:
     return sorted(voc for voc, coco in VOC_TO_COCO.items() if coco in steps[step])
 
 
-def _row(image: Path, role: str, mask: str, labels: list[int]) -> Row:
+def _row(image: Path, role: str, mask: str, labels: list[int]) -> TrainRow:
     return {"image_id": image.stem, "role": role, "image": str(image), "mask": mask, "labels": labels}

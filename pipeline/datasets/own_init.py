@@ -19,6 +19,7 @@ from pipeline.datasets.readers.base import Item, count_pixels
 from pipeline.datasets.readers.own import LAYOUT, Own, read_classes
 from pipeline.datasets.tasks.files import FILE, read_tasks
 from pipeline.datasets.tasks.tables import Steps
+from pipeline.runtime.shipped import installed
 
 EXPERIMENT = "experiment.yaml"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -185,4 +186,5 @@ def _write_experiment(root: Path) -> list[str]:
 
 
 def _command(root: Path) -> str:
-    return f"snakemake --cores 2 --configfile {shlex.quote(str(root / EXPERIMENT))}"
+    start = "webseg run" if installed() else "snakemake --cores 2 --configfile"
+    return f"{start} {shlex.quote(str(root / EXPERIMENT))}"

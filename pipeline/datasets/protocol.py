@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts import write_json
 from pipeline.config import Datasets
 from pipeline.datasets import DatasetError
+from pipeline.datasets.protocol_file import ImageRecord, Protocol, save_protocol
 from pipeline.datasets.readers.base import Item, Reader
 from pipeline.datasets.readers.registry import open_dataset
 from pipeline.datasets.split_lists import read_list
 from pipeline.datasets.tasks import canonical_task, classes_per_step, order
 
 
-def write_protocol(settings: Datasets, step: int, out: Path) -> dict[str, Any]:
+def write_protocol(settings: Datasets, step: int, out: Path) -> Protocol:
     """Write protocol/step<k>.json and return it.
 
     `train` lists the step's images under the setting's rule, or those of the imported `train-<k>.npy` if
@@ -37,35 +36,29 @@ def write_protocol(settings: Datasets, step: int, out: Path) -> dict[str, Any]:
         chosen = reader.select(shown, task, step, settings.setting)
     if not chosen.size:
         raise DatasetError(f"no training image of {settings.root} belongs to step {step} of {task}")
-    protocol = {
-        "dataset": reader.key,
-        "task": task,
-        "setting": settings.setting,
-        "step": step,
-        "classes_per_step": classes_per_step(reader.key, task),
-        "order": known,
-        "class_names": {str(i): name for i, name in reader.class_names().items()},
-        "train": _rows([train[i] for i in chosen], shown[chosen]),
-        "val": _evaluation(reader, "val"),
-    }
-    if reader.other_sets:
-        protocol["other_val"] = {name: _evaluation(reader, name) for name in reader.other_sets}
-    write_json(out, protocol)
+    protocol = Protocol(
+        dataset=reader.key,
+        task=task,
+        setting=settings.setting,
+        step=step,
+        classes_per_step=tuple(map(tuple, classes_per_step(reader.key, task))),
+        order=tuple(known),
+        class_names=reader.class_names(),
+        train=_records([train[i] for i in chosen], shown[chosen]),
+        val=_evaluation(reader, "val"),
+        other_val={name: _evaluation(reader, name) for name in reader.other_sets},
+    )
+    save_protocol(out, protocol)
     return protocol
 
 
-def _evaluation(reader: Reader, split: str) -> list[dict[str, Any]]:
+def _evaluation(reader: Reader, split: str) -> tuple[ImageRecord, ...]:
     items = reader.items(split)
-    return _rows(items, reader.presence(split, items))
+    return _records(items, reader.presence(split, items))
 
 
-def _rows(items: list[Item], shown: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": item.image_id,
-            "image": item.image,
-            "mask": item.mask,
-            "labels": [int(c) + 1 for c in np.flatnonzero(row)],
-        }
+def _records(items: list[Item], shown: NDArray[np.bool_]) -> tuple[ImageRecord, ...]:
+    return tuple(
+        ImageRecord(item.image_id, item.image, item.mask, tuple(int(c) + 1 for c in np.flatnonzero(row)))
         for item, row in zip(items, shown, strict=True)
-    ]
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
+from pipeline.artifacts.rows import TrainRow
 from pipeline.config import Datasets
 from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_image, open_mask
+from pipeline.datasets.protocol_file import Protocol
 from pipeline.datasets.saliency import THRESHOLD, open_saliency
 from pipeline.datasets.tasks import IGNORE, Rule, label_map, select_labels
 from pipeline.datasets.transforms import ScaleGeometry, TrainGeometry, eval_geometry, normalise
@@ -42,8 +44,8 @@ class TrainListDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        rows: Sequence[dict[str, Any]],
-        protocol: dict[str, Any],
+        rows: Sequence[TrainRow],
+        protocol: Protocol,
         settings: Datasets,
         rule: Rule,
         seed: int,
@@ -52,14 +54,14 @@ class TrainListDataset(Dataset[dict[str, Any]]):
         saliency_threshold: float = THRESHOLD,
     ) -> None:
         self.rows, self.settings, self.seed = list(rows), settings, seed
-        sequential = protocol.get("setting") == "sequential"
+        sequential = protocol.setting == "sequential"
         self.all_labels = all_labels or sequential
         self.saliency, self.saliency_threshold = saliency, saliency_threshold
-        self._task = (protocol["dataset"], protocol["task"], protocol["step"])
-        self._n_channels = len(protocol["order"])
+        self._task = (protocol.dataset, protocol.task, protocol.step)
+        self._n_channels = len(protocol.order)
         self._table = label_map(*self._task, "train", rule, keep_old=sequential)
         self._known_table = label_map(*self._task, "test", rule)
-        self._n_classes = max(map(int, protocol["class_names"]))
+        self._n_classes = protocol.n_classes
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -109,7 +111,7 @@ class TrainListDataset(Dataset[dict[str, Any]]):
             return self._table[values]
         return self._known_table[values] if role in TRUE_ROLES else values
 
-    def _labels(self, row: dict[str, Any], values: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _labels(self, row: TrainRow, values: NDArray[np.uint8]) -> NDArray[np.float32]:
         if row["role"] == "replay":
             vector = np.zeros(self._n_channels - 1, np.float32)
             vector[[v - 1 for v in np.unique(values) if 0 < v < self._n_channels]] = 1
@@ -127,24 +129,36 @@ class EvalDataset:
     """
 
     def __init__(
-        self, protocol: dict[str, Any], size: int | None, rule: Rule = "wilson", split: Literal["val", "test"] = "test"
+        self, protocol: Protocol, size: int | None, rule: Rule = "wilson", split: Literal["val", "test"] = "test"
     ) -> None:
-        self.rows, self.size = protocol["val"], size
-        self._table = label_map(protocol["dataset"], protocol["task"], protocol["step"], split, rule)
-        self._n_classes = max(map(int, protocol["class_names"]))
+        self.rows, self.size = protocol.val, size
+        self._table = label_map(protocol.dataset, protocol.task, protocol.step, split, rule)
+        self._n_classes = protocol.n_classes
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.rows[index]
-        image = eval_geometry(open_image(row["image"]), self.size)
-        mask = eval_geometry(Image.fromarray(open_mask(row["mask"], self._n_classes)), self.size, nearest=True)
+        image = eval_geometry(open_image(row.image), self.size)
+        mask = eval_geometry(Image.fromarray(open_mask(row.mask, self._n_classes)), self.size, nearest=True)
         return {
             "image": normalise(image),
             "mask": self._table[np.asarray(mask)],
-            "image_id": row["id"],
+            "image_id": row.id,
         }
+
+    def batches(
+        self, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> Iterator[tuple[list[dict[str, Any]], torch.Tensor]]:
+        """Yield a process's batches: items in order, and their images stacked (B, 3, H, W).
+
+        Whole images differ in size and come one by one.
+        """
+        size = batch_size if self.size is not None else 1
+        for start in range(rank * size, len(self), world_size * size):
+            items = [self[i] for i in range(start, min(start + size, len(self)))]
+            yield items, torch.stack([item["image"] for item in items])
 
 
 _PICTURES: dict[str, Image.Image] = {}

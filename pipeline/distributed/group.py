@@ -84,7 +84,7 @@ def _check_gpus(needed: int) -> None:
     if needed > torch.cuda.device_count():
         raise ValueError(
             f"{needed} processes on this machine need as many GPUs, it shows {torch.cuda.device_count()}; "
-            "lower train.processes or ask for more GPUs"
+            "lower train.world_size or ask for more GPUs"
         )
 
 

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from pipeline.runtime.allocator import keep_freed_memory
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.eval", description=__doc__)
+    parser = stage_parser("pipeline.eval", __doc__)
     commands = parser.add_subparsers(required=True)
     evaluate = commands.add_parser("evaluate", help="score one checkpoint on the validation images")
     evaluate.add_argument("--model", type=Path, required=True)
@@ -58,9 +58,15 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _summary(arguments: argparse.Namespace) -> None:
     from pipeline.eval.beside_papers import beside_papers
     from pipeline.eval.conventions import conventions
+    from pipeline.eval.inputs import choose, evaluated
     from pipeline.eval.summary import summary_rows, table
 
     config = read_settings(arguments)
+    runs = config.experiment.chosen
+    there = [run.name for run in runs if evaluated(config, run, arguments.steps)]
+    if missing := [run.name for run in runs if run.name not in there] if there else []:
+        print(f"not complete: {', '.join(missing)}")
+        config = choose(config, there)
     print("\n".join([table(summary_rows(config, arguments.steps)), conventions(config), *beside_papers(config)]))
 
 
@@ -73,10 +79,11 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    from pipeline.eval.inputs import with_finished
     from pipeline.eval.report import write_report
     from pipeline.eval.summary import write_summary
 
-    config = read_settings(arguments)
+    config = with_finished(read_settings(arguments), arguments.steps)
     write_summary(config, arguments.steps, arguments.summary)
     write_report(config, arguments.steps, arguments.out)
 

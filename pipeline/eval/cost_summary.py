@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from pipeline.artifacts import ArtifactError, Layout, read_json
 from pipeline.config import Config
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 
 @dataclass
@@ -97,7 +96,7 @@ def _duration(hours: float) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Print what an experiment cost an experiment; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.eval.cost_summary", description=__doc__)
+    parser = stage_parser("pipeline.eval.cost_summary", __doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=lambda arguments: print_costs(read_settings(arguments), arguments.json), records_cost=False)
     add_settings(parser)

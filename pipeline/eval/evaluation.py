@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline import distributed
 from pipeline.artifacts import atomic_dir, atomic_path, read_json, write_json
 from pipeline.config import Config
+from pipeline.datasets.protocol_file import ImageRecord, Protocol, read_protocol
 from pipeline.datasets.samples import EvalDataset
 from pipeline.eval.conventions import conventions
 from pipeline.eval.step_means import step_means
@@ -21,8 +24,9 @@ from pipeline.methods import Method, StepInfo, get, settings_of
 from pipeline.methods.recipes import get_recipe
 from pipeline.metrics.confusion import ConfusionMatrix
 from pipeline.models import SegmentationModel, load_model
-from pipeline.models.resize import upsample
+from pipeline.models.inference import predict
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.threads import use_threads
 
 
 def evaluate(
@@ -42,22 +46,21 @@ def evaluate(
     The logits are decoded by `method`, or by the base `recipe`. `other_sets` has the scores on the data set's further
     evaluation sets, from step 1 on. Raises ArtifactError for a checkpoint of another task.
     """
-    protocol = read_json(protocol_path)
-    expected = {key: protocol[key] for key in ("dataset", "task", "setting", "step")}
-    model = load_model(model_path, expect=expected)
+    protocol = read_protocol(protocol_path)
+    model = load_model(model_path, expect=protocol.identity())
     rule = config.datasets.label_map
     decoder = _decoder(method, recipe, protocol, config)
 
-    def measure(images: list[dict[str, Any]]) -> tuple[ConfusionMatrix, list[tuple[str, np.ndarray]]]:
-        rows = {**protocol, "val": images}
-        dataset = EvalDataset(rows, config.datasets.eval_side, "wilson" if rule == "method" else rule)
-        return _confusion(model, dataset, config, decoder, len(protocol["order"]))
+    def measure(images: tuple[ImageRecord, ...]) -> tuple[ConfusionMatrix, list[tuple[str, np.ndarray]]]:
+        shown = replace(protocol, val=images)
+        dataset = EvalDataset(shown, config.datasets.eval_side, "wilson" if rule == "method" else rule)
+        return _confusion(model, dataset, config, decoder, len(protocol.order))
 
-    matrix, samples = measure(protocol["val"])
+    matrix, samples = measure(protocol.val)
     result = _report(matrix, protocol, read_json(previous) if previous else None, config)
-    if protocol["step"]:
-        others = protocol.get("other_val", {})
-        result["other_sets"] = {name: _other(measure(images)[0], protocol) for name, images in others.items()}
+    if protocol.step:
+        others = protocol.other_val.items()
+        result["other_sets"] = {name: _other(measure(images)[0], protocol) for name, images in others}
     out.mkdir(parents=True, exist_ok=True)
     with atomic_dir(out / "overlays") as folder:
         for name, prediction in samples:
@@ -68,9 +71,8 @@ def evaluate(
     return result
 
 
-def _decoder(method: str, recipe: str, protocol: dict[str, Any], config: Config) -> Method:
-    sizes = tuple(len(classes) for classes in protocol["classes_per_step"])[: protocol["step"] + 1]
-    info = StepInfo(protocol["dataset"], protocol["task"], protocol["step"], sizes, epochs=1, seed=0)
+def _decoder(method: str, recipe: str, protocol: Protocol, config: Config) -> Method:
+    info = StepInfo(protocol.dataset, protocol.task, protocol.step, protocol.step_sizes, epochs=1, seed=0)
     if method:
         return get(method)(settings_of(method, config.methods.get(method, {})), info)
     return get_recipe(recipe)(None, info) if recipe else Method(None, info)
@@ -79,25 +81,23 @@ def _decoder(method: str, recipe: str, protocol: dict[str, Any], config: Config)
 def _confusion(
     model: SegmentationModel, dataset: EvalDataset, config: Config, decoder: Method, n_classes: int
 ) -> tuple[ConfusionMatrix, list[tuple[str, np.ndarray]]]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(config.train.threads)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    use_threads(config.train.threads)
+    model.to(distributed.device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     matrix = ConfusionMatrix(n_classes)
     progress = Progress("evaluate", len(dataset))
     shown = set(_spread(len(dataset), config.eval.overlays))
     samples = []
-    # Whole images differ in size and cannot be stacked.
-    size = config.eval.batch_size if dataset.size is not None else 1
-    for start in range(0, len(dataset), size):
-        items = [dataset[i] for i in range(start, min(start + size, len(dataset)))]
-        images = torch.stack([item["image"] for item in items]).to(device, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            predictions = decoder.decode(upsample(model(images).logits, images.shape[-2:])).cpu().numpy()
-        for offset, (item, prediction) in enumerate(zip(items, predictions, strict=True)):
-            matrix.update(np.asarray(item["mask"]), prediction)
-            if start + offset in shown:
-                samples.append((item["image_id"], prediction))
-        progress.update(len(items))
+    predictions = predict(
+        model,
+        dataset.batches(config.eval.batch_size),
+        lambda logits: (decoder.decode(logits),),
+        memory_format=torch.channels_last,
+        progress=progress,
+    )
+    for index, (item, (prediction,)) in enumerate(predictions):
+        matrix.update(np.asarray(item["mask"]), prediction)
+        if index in shown:
+            samples.append((item["image_id"], prediction))
     return matrix, samples
 
 
@@ -106,39 +106,37 @@ def _spread(total: int, count: int) -> Sequence[int]:
     return [round(i * total / count) for i in range(count)] if count else []
 
 
-def _scores(matrix: ConfusionMatrix, protocol: dict[str, Any]) -> dict[str, Any]:
-    n_total, step = len(protocol["order"]), protocol["step"]
-    n_old = n_total - len(protocol["classes_per_step"][step]) if step else n_total
+def _scores(matrix: ConfusionMatrix, protocol: Protocol) -> dict[str, Any]:
+    n_total = len(protocol.order)
+    n_old = n_total - len(protocol.new_classes) if protocol.step else n_total
     scores = matrix.scores(range(n_old), range(n_old, n_total))
-    return scores | _first_and_last(scores["iou"], len(protocol["classes_per_step"][0]))
+    return scores | _first_and_last(scores["iou"], protocol.step_sizes[0])
 
 
-def _other(matrix: ConfusionMatrix, protocol: dict[str, Any]) -> dict[str, float | None]:
+def _other(matrix: ConfusionMatrix, protocol: Protocol) -> dict[str, float | None]:
     scores = _scores(matrix, protocol)
     return {key: _percent(scores[key]) for key in ("old", "new", "all", "all_no_background", "harmonic")}
 
 
 def _report(
-    matrix: ConfusionMatrix, protocol: dict[str, Any], previous: dict[str, Any] | None, config: Config
+    matrix: ConfusionMatrix, protocol: Protocol, previous: dict[str, Any] | None, config: Config
 ) -> dict[str, Any]:
-    order, step = protocol["order"], protocol["step"]
     scores = _scores(matrix, protocol)
     scores["all_with_background"] = scores["all"]
     if not config.eval.background_in_mean:
         scores["all"] = scores["all_no_background"]
-    if step == 0:
+    if protocol.step == 0:
         # At the base step every class is new to the model and none is old; papers print it as "old".
         scores["new"] = scores["harmonic"] = float("nan")
-    names = ["background" if c == 0 else protocol["class_names"][str(c)] for c in order]
-    iou = {name: _percent(value) for name, value in zip(names, scores.pop("iou"), strict=True)}
+    iou = {name: _percent(value) for name, value in zip(protocol.channel_names, scores.pop("iou"), strict=True)}
     return {
         **{key: _percent(value) for key, value in scores.items()},
         "iou": iou,
         "forgetting": _forgetting(iou, previous),
         "best_iou": _best(iou, previous),
         "conventions": conventions(config),
-        **{key: protocol[key] for key in ("dataset", "task", "setting", "step")},
-        "images": len(protocol["val"]),
+        **protocol.identity(),
+        "images": len(protocol.val),
     }
 
 

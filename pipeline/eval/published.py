@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from pipeline.config import Published
-from pipeline.eval.published_table import Key, read_table
+from pipeline.eval.published_table import RESNET101, VOC, Key, read_table
 
 WEB = "web100"
 """Variant of Web-WILSS that learns from the web alone and replays web images, as our runs do."""
@@ -21,14 +21,12 @@ def published(task: str) -> dict[str, Published]:
     SATS has published values on SegFormer alone, so it is not among them.
     """
     task = "15-1" if task == "15-5s" else task
-    rows: dict[str, Published] = {}
-    for key, found in read_table().items():
-        plain = [row for row in found if not row.variant and row.all is not None]
-        if plain and key in (
-            Key("voc", task, "overlap", key.method),
-            Key("voc", task, "overlap", "web_wilss", "r101", WEB),
-        ):
-            rows[key.method] = plain[0]
+    table, rows = read_table(), dict[str, Published]()
+    for backbone in RESNET101:
+        for row in table.get(Key(VOC, task, "overlap", backbone), []):
+            wanted = WEB if row.method == "web_wilss" else ""
+            if row.variant == wanted and row.all is not None:
+                rows.setdefault(row.method, row)
     return rows
 
 
@@ -49,13 +47,17 @@ class Agreement:
 
 def agreement(ours: Mapping[str, float], task: str) -> Agreement:
     """Return how well our order of the methods' `all` agrees with the published one."""
+    rows, both = published(task), _both(ours, task)
+    return rank_correlation([ours[name] for name in both], [score(rows[name]) for name in both])
+
+
+def rank_correlation(ours: Sequence[float], theirs: Sequence[float]) -> Agreement:
+    """Return how well two orders of the same methods agree."""
     from scipy.stats import kendalltau, spearmanr
 
-    rows, both = published(task), _both(ours, task)
-    if len(both) < 3:
-        return Agreement(math.nan, math.nan, len(both))
-    mine, theirs = [ours[name] for name in both], [score(rows[name]) for name in both]
-    return Agreement(float(spearmanr(mine, theirs)[0]), float(kendalltau(mine, theirs)[0]), len(both))
+    if len(ours) < 3:
+        return Agreement(math.nan, math.nan, len(ours))
+    return Agreement(float(spearmanr(ours, theirs)[0]), float(kendalltau(ours, theirs)[0]), len(ours))
 
 
 def displaced(ours: Mapping[str, float], task: str) -> list[tuple[str, int, int]]:

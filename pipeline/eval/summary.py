@@ -34,7 +34,7 @@ def summary_rows(config: Config, steps: int) -> list[dict[str, Any]]:
     """Return the rows of the summary without writing them."""
     paths, recipes = Layout.of(config), base_recipes(config)
     rows = []
-    for run in config.experiment.runs:
+    for run in config.experiment.chosen:
         for seed in config.experiment.seeds:
             for step in range(steps + 1):
                 path = (

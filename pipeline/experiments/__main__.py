@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-from pipeline.runtime.cli import run_cli
+from pipeline.runtime.cli import run_cli, stage_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.experiments", description=__doc__)
+    parser = stage_parser("pipeline.experiments", __doc__)
     commands = parser.add_subparsers(required=True)
     write = commands.add_parser("write", help="write experiments/*.yaml from experiments/published.tsv")
     write.set_defaults(run=_write)
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     cost = commands.add_parser("cost", aliases=["dry-cost"], help=about)
     cost.add_argument("file", type=Path, nargs="+", help="configuration files, layered from left to right")
     cost.add_argument("--tflops", type=float, default=30.0, help="sustained 10^12 operations per second (default 30)")
+    cost.add_argument("--only", metavar="RUN", help="one run, or several parted by commas")
     cost.set_defaults(run=_cost)
     remove = commands.add_parser("clean", help="remove what can be made again without network; list it")
     remove.add_argument("--dry-run", action="store_true", help="list only")
@@ -31,10 +33,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _write(arguments: argparse.Namespace) -> None:
-    from pipeline.experiments.build import write_all
+    from pipeline.experiments.build import left_over, write_all
 
-    changed = write_all()
+    changed, old = write_all(), left_over()
     print(f"{len(changed)} files written: {' '.join(changed)}" if changed else "every file is up to date")
+    if old:
+        print(f"{len(old)} files of an earlier table, not removed: {' '.join(old)}")
 
 
 def _ledger(arguments: argparse.Namespace) -> None:
@@ -48,7 +52,8 @@ def _cost(arguments: argparse.Namespace) -> None:
     from pipeline.config import load_config
     from pipeline.experiments.estimate import cost_lines
 
-    print("\n".join(cost_lines(load_config(arguments.file), arguments.tflops)))
+    only = json.dumps({"only": arguments.only}) if arguments.only else None
+    print("\n".join(cost_lines(load_config(arguments.file, only), arguments.tflops)))
 
 
 def _clean(arguments: argparse.Namespace) -> None:

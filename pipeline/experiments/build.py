@@ -1,10 +1,11 @@
-"""The configuration of a published experiment (ciss_methods.md 5, web_wilss.md 7).
+"""The configuration of a published experiment (ciss_methods.md 5, web_wilss.md 7): all its methods in one file.
 
 A method's own values (loss weights and the like) are resolved per task in its file and are not repeated here.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,29 @@ import yaml
 
 from pipeline.artifacts import write_text
 from pipeline.config import Published
-from pipeline.eval.published_table import MEMORY, ROOT, Key, all_keys, read_table
+from pipeline.eval.published_table import ADE, BACKBONES, COCO_VOC, MEMORY, ROOT, VOC, Key, read_table
 
 Settings = dict[str, Any]
 
-ROOTS = {"voc": "data/voc", "ade": "data/ade", "coco-voc": "data"}
+HEADER = "# Written by `python -m pipeline.experiments write` from experiments/published.tsv; do not edit."
+ROOTS = {VOC: "data/voc", ADE: "data/ade", COCO_VOC: "data"}
+ORDER = ("ft", "pi", "ewc", "rw", "lwf", "lwf_mc", "ilt", "mib", "plop", "ssul", "sats", "wilson", "web_wilss", "joint")
+"""Order of the runs in a file."""
 _WEAK = ("wilson", "web_wilss")
-_BACKBONES = {"r101": "deeplabv3_resnet101", "b2": "segformer_b2", "wrn38": "deeplabv3_wide_resnet38"}
 _PRETRAINED = {
-    "deeplabv3_resnet101": "resnet101_iabn_sync.pth.tar",
-    "deeplabv3_wide_resnet38": "wide_resnet38_ipabn_lr_256.pth.tar",
-    "deeplabv3_resnet101_ssul": "resnet101-63fe2227.pth",
-    "segformer_b2": "mit_b2.pth",
+    "r101": "resnet101_iabn_sync.pth.tar",
+    "wrn38": "wide_resnet38_ipabn_lr_256.pth.tar",
+    "r101_ssul": "resnet101-63fe2227.pth",
+    "b2": "mit_b2.pth",
 }
-_MEMORY = {"voc": 100, "ade": 300}
+_REPLAYED = 100
+_VARIANTS: dict[tuple[str, str], Settings] = {
+    ("wilson", "web"): {"new_images": "web", "filters": "none"},
+    ("web_wilss", "voc100"): {"new_images": "dataset", "replay": True},
+    ("web_wilss", "voc500"): {"new_images": "dataset", "replay": True, "replay_budget": 500},
+    ("web_wilss", "web100"): {"new_images": "web", "replay": True},
+}
+"""What a variant of the table sets in its run; the number in a name is that of the replay images."""
 _WEB: Settings = {
     "crawl_ingest": {
         "api": "https://api.openverse.org/v1/images/",
@@ -48,45 +58,73 @@ _WEB: Settings = {
         "discriminator": {"network": "efficientnet_b0", "resize": 256, "crop": 224, "epochs": 20},
         "selection": {"budget": 500},
     },
+    "pseudolabel": {"replay_budget": _REPLAYED},
 }
 
 
 def settings_of_key(key: Key, published: Sequence[Published]) -> Settings:
     """Return the experiment as a mapping of configuration sections."""
-    web = _web(key)
+    runs = [_run(key, method, variant) for method, variant in rows(published)]
+    web = any(run.get("replay") or run.get("new_images") == "web" for run in runs)
     return {
-        "experiment": {"name": key.name, "seeds": [1 if _ssul(key) else 42], "runs": _runs(key, published)},
+        "experiment": {"name": key.name, "seeds": [1 if _ssul(key) else 42], "runs": runs},
         "datasets": _datasets(key, published),
-        **web,
+        **(_web(key) if web else {}),
         "train": _train(key),
         "eval": {"batch_size": 8},
         "published": [p.model_dump(mode="json", exclude_defaults=True) for p in published],
     }
 
 
+def rows(published: Sequence[Published]) -> list[tuple[str, str]]:
+    """Return (method, variant) of every run, each once, in the order of ORDER."""
+    found = {(p.method, p.variant) for p in published}
+    return sorted(found, key=lambda row: (ORDER.index(row[0]), row[1]))
+
+
+def deviations(key: Key, published: Sequence[Published]) -> dict[tuple[str, str], str]:
+    """Return, by (method, variant), in what a run differs from its paper because the file's runs share something."""
+    found: dict[tuple[str, str], str] = {}
+    for row in rows(published):
+        method, variant = row
+        conventions = {p.convention for p in published if (p.method, p.variant) == row}
+        words = []
+        if conventions == {"mib"} and not _all_mib(published):
+            words.append("labels by each method's own rule; MiB trains void as background, tests what is annotated")
+        if _own_base_epochs(key, method) != _base(key)["epochs"]:
+            shared = _base(key)["epochs"]
+            words.append(f"{shared} epochs at step 0, as the other rows; published {_own_base_epochs(key, method)}")
+        if words:
+            found[method, variant] = "; ".join(words)
+    return found
+
+
 def _ssul(key: Key) -> bool:
     """Whether the authors' own recipe of SSUL applies; its SegFormer rows were trained by SATS's."""
-    return key.method == "ssul" and key.backbone == "r101"
+    return key.backbone == "r101_ssul"
 
 
-def _runs(key: Key, published: Sequence[Published]) -> list[Settings]:
-    if key.method == "web_wilss":
-        new_images = "dataset" if key.variant.startswith("voc") else "web"
-        return [{"method": key.method, "new_images": new_images, "replay": True}]
-    if key.variant == "web":
-        return [{"method": key.method, "new_images": "web", "filters": "none"}]
-    runs: list[Settings] = [{"method": key.method}]
-    if any(p.variant == MEMORY for p in published):
-        memory = _MEMORY[key.dataset] if _ssul(key) else 300
-        runs.append({"method": key.method, "variant": MEMORY, "memory": memory})
-    return runs
+def _all_mib(published: Sequence[Published]) -> bool:
+    return all(p.convention == "mib" for p in published)
+
+
+def _run(key: Key, method: str, variant: str) -> Settings:
+    run: Settings = {"method": method, **({"variant": variant} if variant else {})}
+    if variant == MEMORY:
+        run["memory"] = 100 if _ssul(key) and key.dataset == VOC else 300
+    elif variant:
+        run |= _VARIANTS[method, variant]
+    own = {name: value for name, value in _step(key, method).items() if value != _step(key)[name]}
+    return run | ({"train": {"step": own}} if own else {})
 
 
 def _datasets(key: Key, published: Sequence[Published]) -> Settings:
-    size = 513 if _ssul(key) else 448 if key.dataset == "coco-voc" else 512
+    size = 513 if _ssul(key) else 448 if key.dataset == COCO_VOC else 512
     # MiB trains void as background and ignores what is not annotated when it tests; its tables are of that kind.
-    mib = bool(published) and all(p.convention == "mib" for p in published)
-    options = {**({"train_crop": "ssul"} if _ssul(key) else {}), **({"label_map": "mib"} if mib else {})}
+    options = {
+        **({"train_crop": "ssul"} if _ssul(key) else {}),
+        **({"label_map": "mib"} if _all_mib(published) else {}),
+    }
     return {
         "name": key.dataset,
         "root": ROOTS[key.dataset],
@@ -99,66 +137,90 @@ def _datasets(key: Key, published: Sequence[Published]) -> Settings:
 
 
 def _train(key: Key) -> Settings:
-    backbone = "deeplabv3_resnet101_ssul" if _ssul(key) else _BACKBONES[key.backbone]
-    base, step = _phases(key)
     return {
-        "backbone": backbone,
-        "pretrained": f"pretrained/{_PRETRAINED[backbone]}",
+        "backbone": BACKBONES[key.backbone],
+        "pretrained": f"pretrained/{_PRETRAINED[key.backbone]}",
         "workers": 4,
-        "base": base,
-        "step": step,
+        "base": _base(key),
+        "step": _step(key),
         # SSUL's and SATS's code hands on the best epoch, the others the last (ciss_methods.md 5).
         **({"keep": "best"} if _ssul(key) or key.backbone == "b2" else {}),
         "checkpoint_every": 500,
     }
 
 
-def _phases(key: Key) -> tuple[Settings, Settings]:
-    ade = key.dataset == "ade"
-    if _ssul(key):
-        lr = 0.05 if ade else 0.01
-        phase = {"epochs": 100 if ade else 50, "batch_size": 24 if ade else 32, "lr": lr, "iterations": 0}
-        return phase, dict(phase)
-    base = {"epochs": 60 if ade else 30, "batch_size": 24, "lr": 0.01, "iterations": 0}
-    step = {**base, "lr": 0.001}
-    if key.method in _WEAK:
+def _base(key: Key) -> Settings:
+    """Return the optimisation of step 0, the same for every run of a file."""
+    ade = key.dataset == ADE
+    ssul = (100, 24, 0.05) if ade else (50, 32, 0.01)
+    phase = ssul if _ssul(key) else (60 if ade else 30, 24, 0.01)
+    return dict(zip(("epochs", "batch_size", "lr", "iterations"), (*phase, 0), strict=True))
+
+
+def _own_base_epochs(key: Key, method: str) -> int:
+    """Return the epochs of step 0 that were published with a method."""
+    return 50 if method == "ssul" and not _ssul(key) else int(_base(key)["epochs"])
+
+
+def _step(key: Key, method: str = "") -> Settings:
+    """Return the optimisation of later steps, that of most methods or of one."""
+    step = {**_base(key), **({} if _ssul(key) else {"lr": 0.001})}
+    if method in _WEAK:
         # On COCO-to-VOC WILSON's paper has 40 epochs and alpha 0.5; its released script, followed here, 30 and 0.9.
-        step["epochs"] = 30 if (key.method, key.dataset) == ("wilson", "coco-voc") else 40
-    elif key.method == "ssul":
-        base["epochs"] = step["epochs"] = 50
-    elif key.method == "plop" and key.task == "10-1" and key.backbone == "r101":
+        step["epochs"] = 30 if (method, key.dataset) == ("wilson", COCO_VOC) else 40
+    elif method == "ssul" and not _ssul(key):
+        step["epochs"] = 50
+    elif (method, key.task, key.backbone) == ("plop", "10-1", "r101"):
         step["epochs"] = 10
-    return base, step
+    return step
 
 
 def _web(key: Key) -> Settings:
-    if key.method != "web_wilss" and key.variant != "web":
-        return {}
-    budget = 500 if key.variant.endswith("500") else 100
-    return {
-        **_WEB,
-        "crawl_ingest": {"pool": f"{key.dataset}_{key.task}", **_WEB["crawl_ingest"]},
-        "pseudolabel": {"replay_budget": budget},
-    }
+    return {**_WEB, "crawl_ingest": {"pool": f"{key.dataset}_{key.task}", **_WEB["crawl_ingest"]}}
+
+
+class _Line(dict[str, Any]):
+    """A mapping that stands on one line."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a run per line."""
+
+
+_Dumper.add_representer(_Line, lambda dumper, run: dumper.represent_mapping("tag:yaml.org,2002:map", run, True))
 
 
 def text_of(key: Key, published: Sequence[Published]) -> str:
     """Return the file's text."""
     path = f"experiments/{key.name}.yaml"
-    lines = [
-        "# Written by `python -m pipeline.experiments write` from experiments/published.tsv; do not edit.",
-        f"# snakemake --cores all --configfile {path}",
-    ]
-    body = yaml.safe_dump(settings_of_key(key, published), sort_keys=False, default_flow_style=None, width=116)
+    names = [f"{method}+{variant}" if variant else method for method, variant in rows(published)]
+    lines = [HEADER, f"# snakemake --cores all --configfile {path}"]
+    if len(names) > 1:
+        lines.append(f"# snakemake --cores all --configfile {path} --config only={names[0]}    # one row")
+    by_words: dict[str, list[str]] = {}
+    for (method, variant), words in deviations(key, published).items():
+        by_words.setdefault(words, []).append(f"{method}+{variant}" if variant else method)
+    lines += ["# Otherwise than published, so that the runs share step 0 and data:"] if by_words else []
+    for words, found in by_words.items():
+        lines += textwrap.wrap(f"{', '.join(found)}: {words}.", 116, initial_indent="#   ", subsequent_indent="#     ")
+    settings = settings_of_key(key, published)
+    settings["experiment"]["runs"] = [_Line(run) for run in settings["experiment"]["runs"]]
+    body = yaml.dump(settings, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=116)
     return "\n".join(lines) + "\n" + body
 
 
 def write_all(folder: Path = ROOT / "experiments") -> list[str]:
     """Write every experiment's file; return the names of those that changed."""
-    table, changed = read_table(), []
-    for key in all_keys():
-        path, text = folder / f"{key.name}.yaml", text_of(key, table.get(key, []))
+    changed = []
+    for key, published in read_table().items():
+        path, text = folder / f"{key.name}.yaml", text_of(key, published)
         if not path.exists() or path.read_text() != text:
             write_text(path, text)
             changed.append(path.name)
     return changed
+
+
+def left_over(folder: Path = ROOT / "experiments") -> list[str]:
+    """Return the names of files that an earlier table wrote and this one does not. They are not removed."""
+    names = {f"{key.name}.yaml" for key in read_table()}
+    return sorted(p.name for p in folder.glob("*.yaml") if p.name not in names and p.read_text().startswith(HEADER))

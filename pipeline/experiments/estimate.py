@@ -6,8 +6,10 @@ whatever the allocator adds are not counted, so take the memory as a lower bound
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -53,20 +55,20 @@ def step_costs(config: Config, run: Run) -> list[StepCost]:
     sizes = [len(classes) for classes in classes_per_step(data.key, task)]
     known = reference.TRAIN.get((data.name, task, data.setting))
     cls = get(run.method)
-    settings = settings_of(run.method, {**config.methods.get(run.method, {}), **run.settings}, data.key, task)
+    settings = settings_of(run.method, config.method_values(run), data.key, task)
     costs = []
     for step in range(len(sizes)):
-        phase = train.step if step else train.base
+        phase = run.step_phase(train.step) if step else train.base
         heads = cls.heads(settings, sizes[: step + 1])
-        with torch.device("meta"):
-            model = build_model(train.backbone, heads.sizes, heads.kind, train.backbone_options)
-        flops, activations = probe(model, data.train_size)
+        options = json.dumps(train.backbone_options, sort_keys=True)
+        parameters, flops, activations = _network(
+            train.backbone, tuple(heads.sizes), heads.kind, options, data.train_size
+        )
         teacher = bool(step) and cls.needs_teacher
-        parameters = sum(p.numel() for p in model.parameters())
         images = _drawn(config, run, step, known, sizes[step])
         # Saved activations are half as large in bfloat16; weights and optimiser stay in float32.
         share = 0.5 if train.precision == "bfloat16" else 1.0
-        at_once = phase.batch_size / (train.processes * train.accumulate)
+        at_once = phase.batch_size / (train.world_size * train.gradient_accumulation)
         memory = 4.0 * parameters * (3 + teacher) + activations * share * at_once
         iterations = None if images is None else phase.iterations or phase.epochs * (images // phase.batch_size)
         costs.append(StepCost(step, images, iterations, parameters, memory, flops * (_PASSES + teacher)))
@@ -85,6 +87,14 @@ def _drawn(config: Config, run: Run, step: int, known: Sequence[int] | None, n_n
         images = known[step]
     # Replay images and exemplars take every second place of a batch (web_wilss.md 5.5).
     return images * (2 if step and (run.replay or run.memory) else 1)
+
+
+@cache
+def _network(backbone: str, heads: tuple[int, ...], kind: str, options: str, size: int) -> tuple[int, float, float]:
+    """Return (parameters, operations, bytes saved) of a network, measured once: runs have their networks in common."""
+    with torch.device("meta"):
+        model = build_model(backbone, heads, kind, json.loads(options))
+    return sum(p.numel() for p in model.parameters()), *probe(model, size)
 
 
 def probe(model: SegmentationModel, size: int) -> tuple[float, float]:
@@ -119,10 +129,10 @@ def cost_lines(config: Config, tflops: float) -> list[str]:
     lines = [f"{config.train.backbone}, crops of {config.datasets.train_size}, {config.train.precision}", head]
     total: float | None = 0.0
     recipes, bases = base_recipes(config), set[str]()
-    for run in config.experiment.runs:
+    for run in config.experiment.chosen:
         recipe = recipes[run.name]
         for cost in step_costs(config, run)[recipe in bases :]:
-            batch = (config.train.step if cost.step else config.train.base).batch_size
+            batch = (run.step_phase(config.train.step) if cost.step else config.train.base).batch_size
             hours = cost.hours(batch, tflops)
             total = None if total is None or hours is None else total + hours
             lines.append(

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.artifacts import write_text
 from pipeline.config import Config, Published, Run, load_config
 from pipeline.eval.beside_papers import difference, numbers
 from pipeline.eval.paper_scores import COLUMNS, Scores, our_scores
-from pipeline.eval.published_table import ROOT, all_keys
+from pipeline.eval.published_table import ROOT, all_keys, read_table
+from pipeline.experiments.build import deviations
 
 LEDGER = ROOT / "REPRODUCIBILITY.md"
 _INTRO = """# Reproducibility ledger
 
 Written by `python -m pipeline.experiments ledger`; do not edit. One row per run and source. Status: `ours` when every
-evaluation of the run lies in its results folder, `published only` when just a paper's value is known, `not run` when
-there is neither. A number of ours is the mean over the seeds that are complete; nothing stands here without its files.
+evaluation of the run lies in its results folder, `published only` when just a paper's value
+is known. A number of ours is the mean over the seeds that are complete; nothing stands here without its files.
 mIoU in percent, old / new / all after the last step (avg: mean over steps). Convention `plop` counts the background in
 old and all, `mib` in neither, `wilson` in all alone. Sources: the figures, tables and READMEs that the named
-papers publish; see experiments/published.tsv.
+papers publish; see experiments/published.tsv. `here:` says in what a run differs from its paper, because the runs of a
+file share step 0 and the data.
 """
 
 
@@ -29,9 +31,10 @@ def write_ledger(path: Path = LEDGER, folder: Path = ROOT / "experiments", overr
     `overrides` is JSON laid over each experiment, to name another results folder.
     """
     rows, n_ours = [], 0
+    table = read_table()
     for key in all_keys():
         config = load_config([folder / f"{key.name}.yaml"], overrides)
-        for row in _rows(key.name, config):
+        for row in _rows(config, deviations(key, table[key])):
             n_ours += "| ours |" in row
             rows.append(row)
     head = "| experiment | run | status | published | ours | difference in all | convention | source |\n" + "|---" * 8
@@ -39,36 +42,28 @@ def write_ledger(path: Path = LEDGER, folder: Path = ROOT / "experiments", overr
     return n_ours
 
 
-def _rows(name: str, config: Config) -> Iterator[str]:
+def _rows(config: Config, deviating: Mapping[tuple[str, str], str]) -> Iterator[str]:
     for run in config.experiment.runs:
-        known = [p for p in config.published if p.variant == run.variant]
-        for published in known:
-            yield _row(name, config, run, published)
-        if not known:
-            yield _row(name, config, run, None)
+        for published in config.published:
+            if (published.method, published.variant) == (run.method, run.variant):
+                yield _row(config, run, published, deviating.get((run.method, run.variant), ""))
 
 
-def _row(name: str, config: Config, run: Run, published: Published | None) -> str:
-    convention = published.convention if published else "plop"
-    ours, seeds = our_scores(config, run, convention)
-    theirs = numbers(published) if published else dict.fromkeys(COLUMNS)
-    status = "ours" if seeds else "published only" if published else "not run"
+def _row(config: Config, run: Run, published: Published, deviation: str) -> str:
+    ours, seeds = our_scores(config, run, published.convention)
+    theirs = numbers(published)
     gap = difference(ours, theirs)["all"]
     cells = [
-        name,
+        config.experiment.name,
         run.name,
-        status,
+        "ours" if seeds else "published only",
         _short(theirs),
         f"{_short(ours)} ({seeds} seeds)" if seeds else "-",
         "-" if gap is None else f"{gap:+.1f}",
-        convention if published else "-",
-        _source(published) if published else "-",
+        published.convention,
+        "; ".join(part for part in (published.source, published.note, deviation and f"here: {deviation}") if part),
     ]
     return "| " + " | ".join(cells) + " |"
-
-
-def _source(published: Published) -> str:
-    return f"{published.source}; {published.note}" if published.note else published.source
 
 
 def _short(scores: Scores) -> str:

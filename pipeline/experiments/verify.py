@@ -7,7 +7,6 @@ inside a tensor is not; `crawl_ingest refresh` compares stored images with their
 
 from __future__ import annotations
 
-import argparse
 import json
 import tarfile
 from collections.abc import Callable, Iterator
@@ -97,9 +96,9 @@ _READERS: dict[str, Callable[[Path], object]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Print what is damaged; return 1 if anything is."""
-    from pipeline.runtime.cli import add_settings, read_settings, run_cli
+    from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
-    parser = argparse.ArgumentParser(prog="python -m pipeline.experiments.verify", description=__doc__)
+    parser = stage_parser("pipeline.experiments.verify", __doc__)
     parser.set_defaults(run=lambda arguments: _print(verify(read_settings(arguments))), records_cost=False)
     add_settings(parser)
     return run_cli(parser, argv)

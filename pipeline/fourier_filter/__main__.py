@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.fourier_filter", description=__doc__)
+    parser = stage_parser("pipeline.fourier_filter", __doc__)
     commands = parser.add_subparsers(required=True)
     fit = commands.add_parser("fit", help="train the discriminator on base images against their web images")
     fit.add_argument("--protocol", type=Path, required=True, help="protocol of step 0")

@@ -20,10 +20,6 @@ from pipeline.fourier_filter.spectra import amplitude, log_amplitude
 BATCH = 256
 
 
-def _identity(images: Tensor) -> Tensor:
-    return images
-
-
 def small_network() -> nn.Module:
     """Return a small CNN with two outputs for spectra on a CPU."""
     widths = (16, 32, 64)

@@ -15,13 +15,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.artifacts import MANIFEST, read_json, read_table, write_json
+from pipeline.artifacts import MANIFEST, image_address, image_id_of, read_table, write_json
+from pipeline.artifacts.rows import ManifestRow
 from pipeline.config import Discriminator as Settings
+from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.fourier_filter.pictures import load_all, load_square
 from pipeline.fourier_filter.training import fit, fit_profile, profile_features
 from pipeline.metrics.auroc import auroc
-
-Row = dict[str, Any]
+from pipeline.runtime.threads import use_threads
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ def fit_discriminator(
     class as the class has positives, at most `per_class`. No image of a new class is used.
     """
     started = time.monotonic()
-    torch.set_num_threads(2)
-    facts = read_json(protocol)
-    known = set(facts["order"]) - {0}
-    dataset = _dataset(facts, known, settings)
-    web = _web(read_table(manifest, MANIFEST), shards, facts, settings)
+    use_threads()
+    base = read_protocol(protocol)
+    known = set(base.order) - {0}
+    dataset = _dataset(base, known, settings)
+    web = _web(read_table(manifest, MANIFEST), shards, base, settings)
     model, validation = fit(dataset.pictures, web.pictures, settings, settings.epochs, seed=settings.seed)
     scores = model.scores(web.pictures).numpy()
     metrics = {
@@ -59,7 +60,7 @@ def fit_discriminator(
         "held_out": _held_out(dataset, web, known, settings),
         "web_kept_at_ratio_1": float((scores > 0).mean()),
         "dataset_kept_at_ratio_1": float((model.scores(dataset.pictures) > 0).float().mean()),
-        "mean_score_per_class": _per_class(web, scores, facts),
+        "mean_score_per_class": _per_class(web, scores, base.class_names),
         "encoder_control_auroc": _encoder_control(model, dataset, settings),
         "temperature": float(model.get_buffer("temperature")),
         "seconds": round(time.monotonic() - started, 1),
@@ -69,16 +70,16 @@ def fit_discriminator(
     return metrics
 
 
-def _dataset(facts: Row, known: set[int], settings: Settings) -> Domain:
-    rows = facts["train"]
-    pictures = load_all([row["image"] for row in rows], settings.resize, "data set images")
-    return Domain(pictures, [set(row["labels"]) & known for row in rows], [row["image"] for row in rows])
+def _dataset(protocol: Protocol, known: set[int], settings: Settings) -> Domain:
+    uris = [row.image for row in protocol.train]
+    pictures = load_all(uris, settings.resize, "data set images")
+    return Domain(pictures, [set(row.labels) & known for row in protocol.train], uris)
 
 
-def _web(rows: Sequence[Row], shards: Path, facts: Row, settings: Settings) -> Domain:
+def _web(rows: Sequence[ManifestRow], shards: Path, protocol: Protocol, settings: Settings) -> Domain:
     available: dict[int, int] = defaultdict(int)
-    for row in facts["train"]:
-        for class_id in row["labels"]:
+    for image in protocol.train:
+        for class_id in image.labels:
             available[class_id] += 1
     taken: dict[int, int] = defaultdict(int)
     chosen = []
@@ -87,7 +88,7 @@ def _web(rows: Sequence[Row], shards: Path, facts: Row, settings: Settings) -> D
         if row["status"] == "kept" and taken[class_id] < min(available[class_id], settings.per_class):
             taken[class_id] += 1
             chosen.append(row)
-    uris = [f"{shards}/{row['shard']}.tar::{row['image_id']}.jpg" for row in chosen]
+    uris = [image_address(f"{shards}/{row['shard']}.tar", row["image_id"]) for row in chosen]
     pictures = load_all(uris, settings.resize, "web images")
     return Domain(pictures, [set(row["class_ids"]) for row in chosen], uris)
 
@@ -111,7 +112,7 @@ def _held_out(dataset: Domain, web: Domain, known: set[int], settings: Settings)
             values[domain] = [model.scores(part).numpy() for part in test]
         profile: Any = fit_profile(*train, settings)
         values["radial_profile"] = [profile.decision_function(profile_features(p, settings)) for p in test]
-        names = [web.uris[i].partition("::")[2].removesuffix(".jpg") for i in web.within(unseen)]
+        names = [image_id_of(web.uris[i]) for i in web.within(unseen)]
         for name, (a, b) in values.items():
             results[name].append(auroc(a, b))
             scored = {image: round(float(score), 4) for image, score in zip(names, b, strict=True)}
@@ -130,11 +131,11 @@ def _held_out(dataset: Domain, web: Domain, known: set[int], settings: Settings)
     return {**means, "scores": kept}
 
 
-def _per_class(web: Domain, scores: np.ndarray, facts: Row) -> dict[str, float]:
+def _per_class(web: Domain, scores: np.ndarray, names: dict[int, str]) -> dict[str, float]:
     grouped: dict[str, list[float]] = defaultdict(list)
     for classes, score in zip(web.classes, scores, strict=True):
         for class_id in classes:
-            grouped[facts["class_names"][str(class_id)]].append(float(score))
+            grouped[names[class_id]].append(float(score))
     return {name: round(float(np.mean(values)), 4) for name, values in sorted(grouped.items())}
 
 

@@ -44,15 +44,6 @@ def radial_profile(images: Tensor) -> Tensor:
     return torch.log10(torch.stack(rings, dim=1) + 1e-8)
 
 
-def low_pass(spectrum: Tensor, radius: int) -> Tensor:
-    """Return the centred spectrum with everything outside the central (2r+1)^2 window set to zero."""
-    out = torch.zeros_like(spectrum)
-    y, x = spectrum.shape[-2] // 2, spectrum.shape[-1] // 2
-    window = (..., slice(max(0, y - radius), y + radius + 1), slice(max(0, x - radius), x + radius + 1))
-    out[window] = spectrum[window]
-    return out
-
-
 def swapped_entries(height: int, width: int, share: float) -> int:
     """Return how many amplitudes FDA swaps per channel: four corners of b x b, b = floor(min(h, w) * L)."""
     side = math.floor(min(height, width) * share)

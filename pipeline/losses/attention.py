@@ -22,6 +22,8 @@ def by_position(attention: Tensor, layout: Layout = "aligned") -> Tensor:
 
     `legacy` reinterprets the memory without transposing, as the released code does: with several heads,
     positions and heads are scrambled (4.11.3). Raises ValueError for another layout.
+
+    Source: SATS (Pattern Recognition 2023); ciss_methods.md 4.11.3.
     """
     if layout == "aligned":
         return attention.transpose(1, 2)
@@ -32,7 +34,10 @@ def by_position(attention: Tensor, layout: Layout = "aligned") -> Tensor:
 
 
 def region_labels(labels: Tensor, size: Sequence[int]) -> Tensor:
-    """Return labels (B, H, W) at another size, nearest neighbour at pixel centres (PIL's convention)."""
+    """Return labels (B, H, W) at another size, nearest neighbour at pixel centres (PIL's convention).
+
+    Source: SATS (Pattern Recognition 2023); ciss_methods.md 4.11.1.
+    """
     return F.interpolate(labels[:, None].float(), size=list(size), mode="nearest-exact")[:, 0].to(labels.dtype)
 
 
@@ -41,6 +46,8 @@ def class_region_pooling(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
 
     `labels` (B, L) holds the class of every position; the R regions are the batch's distinct labels in
     ascending order, without 0 and 255. The mean of a class absent from an image is 0.
+
+    Source: SATS (Pattern Recognition 2023), class-specific region pooling; ciss_methods.md 4.11.1.
     """
     classes = labels.unique()
     classes = classes[(classes != 0) & (classes != IGNORE_INDEX)]
@@ -57,6 +64,8 @@ def region_transfer(values: Tensor, teacher_values: Tensor, labels: Tensor) -> T
 
     values and teacher_values (B, L, h, K), labels (B, L). The distance is Euclidean over K, averaged over h.
     Images without regions contribute 0 and count.
+
+    Source: SATS (Pattern Recognition 2023); ciss_methods.md 4.11.2.
     """
     means, present = class_region_pooling(values, labels)
     teacher_means, _ = class_region_pooling(teacher_values, labels)
@@ -78,6 +87,8 @@ def attention_transfer(
     targets after pseudo-labelling; a stage's positions form a grid of the labels' aspect ratio. `class`
     pools positions by class region, `GP` over the whole image, `NP` compares every position.
     Raises ValueError if stages do not pair up or a stage's L is no such grid.
+
+    Source: SATS (Pattern Recognition 2023), SAT; ciss_methods.md 4.11.2 and 4.11.4.
     """
     _check_pairs(attention, teacher_attention)
     stages = [
@@ -103,6 +114,8 @@ def feature_transfer(maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], lab
     """Return the variant for convolutional bodies: region pooling of feature maps (B, C, h, w) (4.11.4).
 
     The sum over maps is divided by 4, whatever their number, as the published weight expects.
+
+    Source: SATS (Pattern Recognition 2023), feature-CNN; ciss_methods.md 4.11.4.
     """
     _check_pairs(maps, teacher_maps)
     layers = [

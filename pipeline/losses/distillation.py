@@ -15,7 +15,10 @@ from pipeline.runtime.precision import widened
 
 
 def knowledge_distillation(logits: Tensor, teacher: Tensor, alpha: float = 1.0) -> Tensor:
-    """Return the mean over pixels of -(1/O) sum_c softmax(alpha * teacher)_c log softmax(logits[:O])_c (KD)."""
+    """Return the mean over pixels of -(1/O) sum_c softmax(alpha * teacher)_c log softmax(logits[:O])_c (KD).
+
+    Source: LwF (ECCV 2016) as MiB's code has it (CVPR 2020); ciss_methods.md 4.0, KD.
+    """
     n_old = teacher.shape[1]
     log_p = F.log_softmax(widened(logits)[:, :n_old], dim=1)
     return -(F.softmax(alpha * widened(teacher), dim=1) * log_p).mean(dim=1).mean()
@@ -25,6 +28,8 @@ def unbiased_knowledge_distillation(logits: Tensor, teacher: Tensor, alpha: floa
     """Return MiB's distillation: the student's background and new classes together face the old background.
 
     UNKD, CVPR 2020 eq. 8; mean over the O old channels and over all pixels.
+
+    Source: MiB (CVPR 2020) eq. 8; ciss_methods.md 4.0, UNKD.
     """
     n_old, logits = teacher.shape[1], widened(logits)
     total = torch.logsumexp(logits, dim=1, keepdim=True)
@@ -35,7 +40,10 @@ def unbiased_knowledge_distillation(logits: Tensor, teacher: Tensor, alpha: floa
 
 
 def icarl_combined(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Return O * mean over pixels and old channels of BCE(sigma(logits), sigma(teacher)) (LWF-MC)."""
+    """Return O * mean over pixels and old channels of BCE(sigma(logits), sigma(teacher)) (LWF-MC).
+
+    Source: iCaRL (CVPR 2017) as MiB's code has it; ciss_methods.md 4.3.
+    """
     n_old = teacher.shape[1]
     return n_old * F.binary_cross_entropy_with_logits(widened(logits)[:, :n_old], torch.sigmoid(widened(teacher)))
 
@@ -46,6 +54,8 @@ def icarl_disjoint(
     """Return one BCE whose old-channel targets are the teacher's sigmoids (web_wilss.md 4.12).
 
     The background target is r * label + (1 - r) * teacher with r = `background`, their minimum for r = -1.
+
+    Source: iCaRL (CVPR 2017) as MiB's code has it; ciss_methods.md 4.3.
     """
     n_old, logits = teacher.shape[1], widened(logits)
     goal = one_hot(target, logits.shape[1], ignore_index, logits.dtype)
@@ -60,5 +70,8 @@ def icarl_disjoint(
 
 
 def feature_mse(features: Tensor, teacher_features: Tensor) -> Tensor:
-    """Return the mean squared error over all elements, in float32 at least (l_ENC, ILT)."""
+    """Return the mean squared error over all elements, in float32 at least (l_ENC, ILT).
+
+    Source: ILT (ICCVW 2019) and l_ENC of WILSON (CVPR 2022); ciss_methods.md 4.4 and web_wilss.md 4.5.
+    """
     return F.mse_loss(widened(features), widened(teacher_features))

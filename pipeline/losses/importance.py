@@ -17,7 +17,10 @@ Named = Iterable[tuple[str, nn.Parameter]]
 
 
 def min_max(x: Tensor) -> Tensor:
-    """Return (x - min) / (max - min + 1e-8) over the whole tensor."""
+    """Return (x - min) / (max - min + 1e-8) over the whole tensor.
+
+    Source: MiB (CVPR 2020)'s code; ciss_methods.md 4.5.
+    """
     return (x - x.min()) / (x.max() - x.min() + 1e-8)
 
 
@@ -25,6 +28,8 @@ class Importance:
     """Weights w_k per parameter of the previous model and the penalty sum_k w_k (theta_k - theta_start_k)^2.
 
     `normalise` scales each tensor of the previous step's importance to [0, 1]; it is on in the reference.
+
+    Source: MiB (CVPR 2020)'s code; ciss_methods.md 4.5-4.7.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("start", "weight")
@@ -104,6 +109,8 @@ class EWC(Importance):
     """Elastic weight consolidation (PNAS 2017) as MiB coded it: F <- decay g^2 + (1 - decay) F, F = 1 at first.
 
     `decay` weighs the newest gradient. The next step is weighted by the scaled F and continues from the raw one.
+
+    Source: EWC (PNAS 2017); ciss_methods.md 4.5.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("start", "weight", "fisher")
@@ -126,6 +133,8 @@ class PathIntegral(Importance):
     """Synaptic intelligence (ICML 2017): omega <- omega + g (theta_before - theta), one call apart.
 
     Score: max(0, omega / ((theta - theta_start)^2 + 1e-20)) plus the previous step's score. omega restarts.
+
+    Source: SI (ICML 2017); ciss_methods.md 4.6.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("start", "weight", "omega", "before", "previous")
@@ -156,6 +165,8 @@ class RiemannianWalk(EWC):
 
     Every `interval` calls, before F's update: r <- r + g (theta_before - theta) / (F (theta - theta_before)^2 / 2 +
     1e-8). Score: max(0, r), averaged with the previous step's. r restarts, F continues.
+
+    Source: RW (ECCV 2018); ciss_methods.md 4.7.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("start", "weight", "fisher", "path", "before", "previous")

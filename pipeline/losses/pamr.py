@@ -13,7 +13,10 @@ _OFFSETS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0
 
 
 def neighbours(x: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
-    """Return (B, C, 8 * len(dilations), H, W): rings of neighbours, row by row, replicate padding."""
+    """Return (B, C, 8 * len(dilations), H, W): rings of neighbours, row by row, replicate padding.
+
+    Source: Araslanov and Roth (CVPR 2020); web_wilss.md 4.6.
+    """
     height, width = x.shape[-2:]
     reach = max(dilations)
     padded = F.pad(x, (reach,) * 4, mode="replicate")
@@ -26,14 +29,20 @@ def neighbours(x: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
 
 
 def local_deviation(image: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
-    """Return the unbiased deviation (B, C, H, W) over neighbours and, once per dilation, the centre."""
+    """Return the unbiased deviation (B, C, H, W) over neighbours and, once per dilation, the centre.
+
+    Source: Araslanov and Roth (CVPR 2020), sigma; web_wilss.md 4.6.
+    """
     around = neighbours(image, dilations)
     centre = image.unsqueeze(2).expand(-1, -1, len(dilations), -1, -1)
     return torch.cat([around, centre], dim=2).std(dim=2)
 
 
 def affinity(image: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
-    """Return weights (B, 8 * len(dilations), H, W) that sum to one over the neighbours."""
+    """Return weights (B, 8 * len(dilations), H, W) that sum to one over the neighbours.
+
+    Source: Araslanov and Roth (CVPR 2020), a; web_wilss.md 4.6.
+    """
     difference = (image.unsqueeze(2) - neighbours(image, dilations)).abs()
     scale = 1e-8 + 0.1 * local_deviation(image, dilations).unsqueeze(2)
     return (-(difference / scale).mean(dim=1)).softmax(dim=1)
@@ -45,6 +54,8 @@ def pamr(image: Tensor, masks: Tensor, iterations: int = 10, dilations: Sequence
 
     image (B, 3, H, W) in [0, 1] is resized to the masks' size (bilinear, corners aligned). Runs in float32
     at least, whatever autocast says; no gradient.
+
+    Source: Araslanov and Roth (CVPR 2020), used by WILSON (CVPR 2022); web_wilss.md 4.6.
     """
     wide = torch.promote_types(masks.dtype, torch.float32)
     with torch.autocast(masks.device.type, enabled=False):

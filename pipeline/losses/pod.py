@@ -24,6 +24,8 @@ def pod_embedding(features: Tensor, scales: Sequence[int] = SCALES, pooling: Poo
     cell's mean over columns, then over rows: E = 2 C (k_1 + 4 k_2 + 16 k_4) with k_s = W // s on square maps.
     `spatial` sums the whole map over columns and over rows; `global` does so after average pooling with
     kernel W // s per scale. Scales finer than the map give nothing. Raises ValueError for another pooling.
+
+    Source: PLOP (CVPR 2021), Phi; ciss_methods.md 4.9.1, variants 4.12.
     """
     features = widened(features)
     if pooling == "spatial":
@@ -51,7 +53,10 @@ def _cells(x: Tensor, scale: int) -> Tensor:
 
 
 def fold_new_channels(logits: Tensor, n_old: int, fold: Fold = "sum") -> Tensor:
-    """Return logits (B, n_old, H, W): channel 0 plus all new channels ("sum"), or the new ones dropped ("trim")."""
+    """Return logits (B, n_old, H, W): channel 0 plus all new channels ("sum"), or the new ones dropped ("trim").
+
+    Source: PLOP (CVPR 2021)'s code; ciss_methods.md 4.9.1.
+    """
     if fold == "trim":
         return logits[:, :n_old]
     if fold != "sum":
@@ -63,7 +68,10 @@ def fold_new_channels(logits: Tensor, n_old: int, fold: Fold = "sum") -> Tensor:
 def pod_distance(
     features: Tensor, teacher: Tensor, scales: Sequence[int] = SCALES, pooling: Pooling = "local"
 ) -> Tensor:
-    """Return the batch mean of the Euclidean distance between the embeddings of two squared maps."""
+    """Return the batch mean of the Euclidean distance between the embeddings of two squared maps.
+
+    Source: PLOP (CVPR 2021), one layer of local POD; ciss_methods.md 4.9.1.
+    """
     squared = [widened(x).square() for x in (teacher, features)]
     difference = pod_embedding(squared[0], scales, pooling) - pod_embedding(squared[1], scales, pooling)
     return torch.linalg.vector_norm(difference, dim=1).mean()
@@ -86,6 +94,8 @@ def local_pod(
     logits: its new channels are folded and it is weighted by `logits_factor`. `growth` is N_t / n_t, all
     outputs over new outputs (1 switches the schedule off). Defaults are the published VOC factors; ADE has
     0.001 and 0.00001. Raises ValueError if layers do not pair up.
+
+    Source: PLOP (CVPR 2021), L_POD; ciss_methods.md 4.9.1.
     """
     if not features or len(features) != len(teacher_features):
         raise ValueError(f"POD needs as many student as teacher maps, got {len(features)} and {len(teacher_features)}")

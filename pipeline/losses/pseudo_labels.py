@@ -28,6 +28,8 @@ def normalised_entropy(probabilities: Tensor, n_total: int | None = None, kind: 
     `mean` (released code): -(1/O) sum p ln(p + 1e-8) / ln O, in [0, 1/O], divided by ln(n_total) if that is
     given (u of 4.9.2). `sum`: the true normalised entropy in [0, 1], whatever `n_total`.
     Raises ValueError for fewer than two classes or another kind.
+
+    Source: PLOP (CVPR 2021), H and u; ciss_methods.md 4.9.2.
     """
     n_old = probabilities.shape[1]
     if n_old < 2 or kind not in ("mean", "sum"):
@@ -43,6 +45,8 @@ class UncertaintyHistogram:
     """Counts (O, 100) of u per class predicted by the teacher, over pixels of label 0.
 
     `counts` may be summed over processes before thresholds are taken.
+
+    Source: PLOP (CVPR 2021); ciss_methods.md 4.9.3.
     """
 
     def __init__(self, n_old: int, n_total: int, kind: Entropy = "mean") -> None:
@@ -72,6 +76,8 @@ def entropy_thresholds(
     `published` repeats the released median, which accumulates bin indices instead of counts and may be
     infinite (+inf accepts every pixel of the class); `exact` accumulates counts. `infinite` replaces
     infinite medians of either sign (SATS: 0.005); None keeps them (PLOP). Raises ValueError for another median.
+
+    Source: PLOP (CVPR 2021), tau_c; ciss_methods.md 4.9.3.
     """
     if median not in ("published", "exact"):
         raise ValueError(f"unknown median `{median}`, expected published or exact")
@@ -114,6 +120,8 @@ def pseudo_targets(
     """Return labels (B, H, W): where `target` is below O, the teacher's class if u < its threshold, else ignored.
 
     teacher: logits (B, O, H, W) at the target's size; thresholds (n_total,). Other pixels keep their label.
+
+    Source: PLOP (CVPR 2021); ciss_methods.md 4.9.4.
     """
     probabilities = widened(teacher).softmax(dim=1)
     u = normalised_entropy(probabilities, n_total, kind)
@@ -131,7 +139,10 @@ def adaptive_factor(
     floor: float = 0.0,
     ignore_index: int = IGNORE_INDEX,
 ) -> Tensor:
-    """Return nu (B,) float32: the share of old-labelled pixels whose pseudo-label was accepted, at least `floor`."""
+    """Return nu (B,) float32: the share of old-labelled pixels whose pseudo-label was accepted, at least `floor`.
+
+    Source: PLOP (CVPR 2021), nu; ciss_methods.md 4.9.5.
+    """
     old = target < n_old
     accepted = (old & (pseudo != ignore_index)).sum(dim=(1, 2)).float()
     return (accepted / (old.sum(dim=(1, 2)) + epsilon)).clamp(min=floor)

@@ -1,6 +1,6 @@
 """Every method, one file each, and their registry."""
 
-from pipeline.methods.base import Batch, Forward, Heads, Method, NoSettings, StepInfo, check_choice, is_segformer
+from pipeline.methods.base import Batch, Forward, Heads, Method, MethodSettings, NoSettings, StepInfo, is_segformer
 from pipeline.methods.registry import get, names, overridden, published_settings, register, settings_of
 
 __all__ = [
@@ -8,9 +8,9 @@ __all__ = [
     "Forward",
     "Heads",
     "Method",
+    "MethodSettings",
     "NoSettings",
     "StepInfo",
-    "check_choice",
     "get",
     "is_segformer",
     "names",

@@ -1,6 +1,6 @@
 """The base class of every method, and what a step tells it.
 
-A method is one file beside this one: a frozen dataclass of settings and a class with hooks. Every hook
+A method is one file beside this one: a model of its settings and a class with hooks. Every hook
 has a neutral default, so plain fine-tuning is an empty class. The engine owns backward, precision,
 clipping, logging and resume, and never asks which method it runs.
 """
@@ -8,12 +8,14 @@ clipping, logging and resume, and never asks which method it runs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from pipeline.distributed.whole_batch import Count, WholeBatch
 from pipeline.losses import cross_entropy
 from pipeline.models.network import Output, SegmentationModel
 from pipeline.models.resize import upsample
@@ -86,6 +88,14 @@ class Forward:
     student: Output
     teacher: Output | None
     epoch: int
+    whole: WholeBatch = field(default_factory=WholeBatch)
+
+    def count(self, name: str) -> Count:
+        """Return a count over the whole batch, of which this pass may see one part (process or micro-batch).
+
+        A loss that divides by a count of pixels or images takes one as `count=`; each such loss has a name of its own.
+        """
+        return self.whole.count(name)
 
     def student_logits(self) -> Tensor:
         """Return the student's logits (B, N, H, W) at the masks' size, at least float32."""
@@ -97,15 +107,17 @@ class Forward:
         return self.student_logits(), upsample(self.teacher.logits, self.batch.masks.shape[-2:])
 
 
-@dataclass(frozen=True)
-class NoSettings:
+class MethodSettings(BaseModel):
+    """Base of every method's settings: immutable, closed to unknown keys, types as declared (1 passes for 1.0).
+
+    A field's docstring says what it is, in which unit, and where its default comes from.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class NoSettings(MethodSettings):
     """A method without settings."""
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise ValueError if a setting is not one of its choices."""
-    if value not in choices:
-        raise ValueError(f"`{name}` is {value!r}, expected one of {', '.join(choices)}")
 
 
 def is_segformer(backbone: str) -> bool:
@@ -137,7 +149,7 @@ class Method:
     """Images and labels of this step alone, or of every step so far (the upper bound)."""
     all_labels: bool = False
     """Whether image-level labels name old classes too, beside the new ones."""
-    Settings: ClassVar[type] = NoSettings
+    Settings: ClassVar[type[MethodSettings]] = NoSettings
 
     @classmethod
     def published(cls, dataset: str, task: str, backbone: str) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from pipeline.models.network import SegmentationModel
 
 @register
 class FrozenTuning(Method):
-    """Cross-entropy of the newest classifier over fixed features."""
+    """Cross-entropy of the newest classifier over fixed features.
+
+    Source: arXiv 2508.04267.
+    """
 
     name = "dft"
     title = "DFT*"

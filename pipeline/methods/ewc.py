@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.losses.importance import EWC, Importance
-from pipeline.methods import is_segformer, register
+from pipeline.methods import MethodSettings, is_segformer, register
 from pipeline.methods.importance_method import ImportanceMethod
 
 
-@dataclass(frozen=True)
-class EwcSettings:
+class EwcSettings(MethodSettings):
     """MiB's preset for VOC and DeepLab; PLOP's and SATS's code has 100."""
 
-    weight: float = 500.0
-    """Weight of the penalty (option reg_importance)."""
+    reg_importance: float = 500.0
+    """Weight of the penalty (MiB's option; lambda of ciss_methods.md 4.5)."""
     decay: float = 0.9
     """Weight of the newest squared gradient (option reg_alpha); the past fades within a few iterations."""
     normalise: bool = True
@@ -24,7 +22,10 @@ class EwcSettings:
 
 @register
 class Ewc(ImportanceMethod):
-    """CE + weight * sum of scaled Fisher values times squared movement."""
+    """CE + reg_importance * sum of scaled Fisher values times squared movement.
+
+    Source: EWC (PNAS 2017); ciss_methods.md 4.5.
+    """
 
     name = "ewc"
     title = "EWC"
@@ -32,8 +33,8 @@ class Ewc(ImportanceMethod):
 
     @classmethod
     def published(cls, dataset: str, task: str, backbone: str) -> dict[str, Any]:
-        """Return weight 100 on SegFormer."""
-        return {"weight": 100.0} if is_segformer(backbone) else {}
+        """Return 100 on SegFormer."""
+        return {"reg_importance": 100.0} if is_segformer(backbone) else {}
 
     def statistics(self) -> Importance:
         """Return running squared gradients."""

@@ -7,7 +7,10 @@ from pipeline.methods import Method, register
 
 @register
 class FineTuning(Method):
-    """Cross-entropy on the step's masks (ciss_methods.md 4.1)."""
+    """Cross-entropy on the step's masks (ciss_methods.md 4.1).
+
+    Source: lower bound of MiB (CVPR 2020); ciss_methods.md 4.1.
+    """
 
     name = "ft"
     title = "FT"

@@ -30,8 +30,8 @@ class ImportanceMethod(Method):
         self.importance.observe(named_parameters)
 
     def penalty(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Tensor | None:
-        """Return weight * sum of importance times squared movement."""
-        weight: float = self.settings.weight
+        """Return reg_importance * sum of importance times squared movement."""
+        weight: float = self.settings.reg_importance
         return weight * self.importance.penalty(named_parameters)
 
     def state(self) -> dict[str, Tensor]:

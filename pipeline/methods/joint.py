@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from pipeline.methods import Method, register
+from pipeline.methods import Method, MethodSettings, register
 from pipeline.models.network import SegmentationModel
 
 
-@dataclass(frozen=True)
-class JointSettings:
+class JointSettings(MethodSettings):
     """The papers train all classes at once at the rate of step 0, ten times that of later steps."""
 
     lr_factor: float = 10.0
@@ -21,7 +19,10 @@ class JointSettings:
 
 @register
 class Joint(Method):
-    """Cross-entropy with all classes labelled, from the same base and for as many iterations as the others."""
+    """Cross-entropy with all classes labelled, from the same base and for as many iterations as the others.
+
+    Source: upper bound of MiB (CVPR 2020); ciss_methods.md 7.
+    """
 
     name = "joint"
     title = "joint"

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from pipeline.losses import cross_entropy, knowledge_distillation
-from pipeline.methods import Forward, Method, register
+from pipeline.methods import Forward, Method, MethodSettings, register
 
 
-@dataclass(frozen=True)
-class LwfSettings:
+class LwfSettings(MethodSettings):
     """MiB's preset, which PLOP and SATS kept."""
 
-    weight: float = 100.0
-    """Weight of the distillation (option loss_kd); the class average inside it is part of the number."""
+    loss_kd: float = 100.0
+    """Weight of the distillation (MiB's option); the class average inside it is part of the number."""
 
 
 @register
 class Lwf(Method):
-    """CE + weight * KD over the old channels."""
+    """CE + loss_kd * KD over the old channels.
+
+    Source: LwF (ECCV 2016); ciss_methods.md 4.2.
+    """
 
     name = "lwf"
     title = "LwF"
@@ -31,5 +31,5 @@ class Lwf(Method):
         logits, old = forward.logits()
         return {
             "ce": cross_entropy(logits, forward.batch.masks),
-            "kd": self.settings.weight * knowledge_distillation(logits, old),
+            "kd": self.settings.loss_kd * knowledge_distillation(logits, old),
         }

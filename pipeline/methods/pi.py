@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.losses.importance import Importance, PathIntegral
-from pipeline.methods import is_segformer, register
+from pipeline.methods import MethodSettings, is_segformer, register
 from pipeline.methods.importance_method import ImportanceMethod
 
 
-@dataclass(frozen=True)
-class PiSettings:
+class PiSettings(MethodSettings):
     """MiB's preset for VOC and DeepLab; PLOP's and SATS's code has 100."""
 
-    weight: float = 500.0
-    """Weight of the penalty (option reg_importance)."""
+    reg_importance: float = 500.0
+    """Weight of the penalty (MiB's option; lambda of ciss_methods.md 4.6)."""
     normalise: bool = True
     """Scale each tensor's importance to [0, 1] when a step begins."""
 
 
 @register
 class Pi(ImportanceMethod):
-    """CE + weight * sum of scaled path scores times squared movement."""
+    """CE + reg_importance * sum of scaled path scores times squared movement.
+
+    Source: SI (ICML 2017); ciss_methods.md 4.6.
+    """
 
     name = "pi"
     title = "PI"
@@ -30,8 +31,8 @@ class Pi(ImportanceMethod):
 
     @classmethod
     def published(cls, dataset: str, task: str, backbone: str) -> dict[str, Any]:
-        """Return weight 100 on SegFormer."""
-        return {"weight": 100.0} if is_segformer(backbone) else {}
+        """Return 100 on SegFormer."""
+        return {"reg_importance": 100.0} if is_segformer(backbone) else {}
 
     def statistics(self) -> Importance:
         """Return the path integral of the loss per parameter."""

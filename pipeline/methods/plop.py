@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from pipeline.losses import cross_entropy, local_pod
-from pipeline.methods import Forward, check_choice, register
+from pipeline.methods import Forward, register
 from pipeline.methods.pseudo_label_method import PseudoLabelMethod, PseudoLabelSettings
 
 
-@dataclass(frozen=True)
 class PlopSettings(PseudoLabelSettings):
     """The authors' VOC preset."""
 
@@ -20,17 +18,16 @@ class PlopSettings(PseudoLabelSettings):
     """Weight of POD on the stage maps and the head's output."""
     logits_factor: float = 0.0005
     """Weight of POD on the logits."""
-    fold: str = "sum"
+    fold: Literal["sum", "trim"] = "sum"
     """How the student's new channels meet the teacher's logits: sum into the background, or trim."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("fold", self.fold, ("sum", "trim"))
 
 
 @register
 class Plop(PseudoLabelMethod):
-    """Adaptive CE on pseudo-labels + local POD on stage maps, head output and logits."""
+    """Adaptive CE on pseudo-labels + local POD on stage maps, head output and logits.
+
+    Source: PLOP (CVPR 2021); ciss_methods.md 4.9.
+    """
 
     name = "plop"
     title = "PLOP"

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from pipeline import distributed
 from pipeline.losses.pseudo_labels import UncertaintyHistogram, adaptive_factor, entropy_thresholds, pseudo_targets
-from pipeline.methods import Batch, Method, StepInfo, check_choice
+from pipeline.methods import Batch, Method, MethodSettings, StepInfo
 from pipeline.models.initialise import balanced
 from pipeline.models.network import SegmentationModel
 from pipeline.models.resize import upsample
 
 
-@dataclass(frozen=True)
-class PseudoLabelSettings:
+class PseudoLabelSettings(MethodSettings):
     """Entropy thresholds and pseudo-labels, shared by PLOP and SATS."""
 
     threshold: float = 0.001
     """Lower bound of every class's threshold (option threshold)."""
-    median: str = "published"
+    median: Literal["published", "exact"] = "published"
     """published: the released median, which accumulates bin indices; exact: the median."""
-    entropy: str = "mean"
+    entropy: Literal["mean", "sum"] = "mean"
     """mean over classes as released, or the true normalised entropy: sum."""
     median_inf: float = math.inf
     """What an infinite median becomes; infinity accepts every pixel of the class, as PLOP does."""
@@ -34,15 +32,10 @@ class PseudoLabelSettings:
     """Weigh each image's cross-entropy by its share of accepted pixels."""
     nu_min: float = 0.0
     """Lower bound of that weight."""
-    exemplar_gt: str = "keep"
+    exemplar_gt: Literal["keep", "overwrite"] = "keep"
     """keep the old classes' true labels in exemplars; overwrite them by pseudo-labels, as SATS does."""
     sync_thresholds: bool = True
     """Sum histograms over processes; off, each has its own thresholds, as in the released code."""
-
-    def __post_init__(self) -> None:
-        check_choice("median", self.median, ("published", "exact"))
-        check_choice("entropy", self.entropy, ("mean", "sum"))
-        check_choice("exemplar_gt", self.exemplar_gt, ("keep", "overwrite"))
 
 
 class PseudoLabelMethod(Method):

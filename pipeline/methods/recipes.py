@@ -88,7 +88,7 @@ class SsulRecipe(Method):
         batch = forward.batch
         targets = ssul.mark_unknown(ssul.to_channels(batch.masks), batch.saliency)
         logits = forward.student_logits()
-        return {"bce": summed_bce(logits, targets, reduction="mean_valid")}
+        return {"bce": summed_bce(logits, targets, reduction="mean_valid", count=forward.count("labelled"))}
 
     def decode(self, logits: Tensor) -> Tensor:
         """Return SSUL's decision."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from pipeline.config import ConfigError, nearest
+from pydantic import ValidationError
+
+from pipeline.config import ConfigError, nearest, renamed
 from pipeline.methods.base import Method
 
 _METHODS: dict[str, type[Method]] = {}
@@ -39,27 +40,24 @@ def get(name: str) -> type[Method]:
 def settings_of(name: str, values: Mapping[str, Any], dataset: str = "", task: str = "", backbone: str = "") -> Any:
     """Return the method's settings: `values` over what was published for the task over the defaults.
 
-    Raises ConfigError for an unknown key, a value of another kind than the default's, or one the method refuses.
+    Raises ConfigError, one line per problem, for an unknown or former key, and for a value that the method refuses.
     """
     cls = get(name)
     known = published_settings(name, dataset, task, backbone)
-    for key, value in values.items():
+    for key in values:
         if key not in known:
-            raise ConfigError(f"config: unknown key `methods.{name}.{key}`; {nearest(key, known)}")
-        _check_kind(f"methods.{name}.{key}", value, known[key])
+            dotted = f"methods.{name}.{key}"
+            raise ConfigError(renamed(dotted) or f"config: unknown key `{dotted}`; {nearest(key, known)}")
     try:
-        return cls.Settings(**{**known, **{key: _like(value, known[key]) for key, value in values.items()}})
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"config: `methods.{name}`: {error}") from None
+        return cls.Settings(**{**known, **values})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(name, item, known) for item in error.errors())) from None
 
 
 def published_settings(name: str, dataset: str, task: str, backbone: str) -> dict[str, Any]:
     """Return every setting of a method as published for a task; the defaults where nothing else is known."""
     cls = get(name)
-    defaults = {field.name: field.default for field in dataclasses.fields(cls.Settings)}
-    return {**defaults, **cls.published(dataset, task, backbone)}
+    return {**cls.Settings().model_dump(), **cls.published(dataset, task, backbone)}
 
 
 def overridden(name: str, settings: Any, dataset: str, task: str, backbone: str) -> list[str]:
@@ -72,19 +70,19 @@ def overridden(name: str, settings: Any, dataset: str, task: str, backbone: str)
     ]
 
 
-def _like(value: Any, default: Any) -> Any:
-    return float(value) if isinstance(default, float) else value
-
-
-def _check_kind(dotted: str, value: Any, default: Any) -> None:
-    if isinstance(default, bool) or isinstance(value, bool):
-        fits = isinstance(value, bool) and isinstance(default, bool)
-    elif isinstance(default, float):
-        fits = isinstance(value, int | float)
-    else:
-        fits = isinstance(value, type(default))
-    if not fits:
-        raise ConfigError(f"config: `{dotted}` is {value!r}, expected {type(default).__name__} like {default!r}")
+def _explain(method: str, item: Any, known: Mapping[str, Any]) -> str:
+    """Return one line for a problem that the settings model found."""
+    if not item["loc"]:
+        message = item["msg"].removeprefix("Value error, ")
+        return f"config: `methods.{method}`: {message}"
+    key, got = item["loc"][0], item["input"]
+    if item["type"] == "literal_error":
+        choices = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return f"config: `methods.{method}.{key}` is {got!r}, expected one of {choices}"
+    if item["type"].endswith("_type"):
+        return f"config: `methods.{method}.{key}` is {got!r}, expected {type(known[key]).__name__} like {known[key]!r}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"config: `methods.{method}.{key}` is {got!r}: {message}"
 
 
 @cache

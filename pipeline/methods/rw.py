@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pydantic import Field
 
 from pipeline.losses.importance import Importance, RiemannianWalk
-from pipeline.methods import register
+from pipeline.methods import MethodSettings, register
 from pipeline.methods.importance_method import ImportanceMethod
 
 
-@dataclass(frozen=True)
-class RwSettings:
+class RwSettings(MethodSettings):
     """The preset of MiB, PLOP and SATS."""
 
-    weight: float = 100.0
-    """Weight of the penalty (option reg_importance)."""
+    reg_importance: float = 100.0
+    """Weight of the penalty (MiB's option; lambda of ciss_methods.md 4.7)."""
     decay: float = 0.9
     """Weight of the newest squared gradient (option reg_alpha)."""
-    interval: int = 10
+    interval: int = Field(10, ge=1)
     """Iterations between two points of the path (option reg_iterations)."""
     normalise: bool = True
     """Scale both importances of each tensor to [0, 1] when a step begins."""
@@ -25,7 +24,10 @@ class RwSettings:
 
 @register
 class Rw(ImportanceMethod):
-    """CE + weight * sum of (scaled Fisher + scaled path score) times squared movement."""
+    """CE + reg_importance * sum of (scaled Fisher + scaled path score) times squared movement.
+
+    Source: RW (ECCV 2018); ciss_methods.md 4.7.
+    """
 
     name = "rw"
     title = "RW"

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from pipeline.losses import attention_transfer, cross_entropy, feature_transfer, unbiased_knowledge_distillation
-from pipeline.methods import Forward, check_choice, register
+from pipeline.methods import Forward, register
 from pipeline.methods.pseudo_label_method import PseudoLabelMethod, PseudoLabelSettings
 
 
-@dataclass(frozen=True)
 class SatsSettings(PseudoLabelSettings):
     """The authors' preset; their weighting of images is computed and never used, so it is off."""
 
-    weight: float = 20.0
-    """Weight of unbiased distillation."""
+    loss_kd: float = 20.0
+    """Weight of unbiased distillation (MiB's option, which SATS kept)."""
     transfer_weight: float = 20.0
     """Weight of attention transfer."""
     feature_weight: float = 0.2
     """Weight of the feature variant, for backbones without attention maps."""
-    attention_layout: str = "aligned"
+    attention_layout: Literal["aligned", "legacy"] = "aligned"
     """aligned: rows of the map belong to positions; legacy: the released reinterpretation, which mixes heads."""
-    variant: str = "class"
+    variant: Literal["class", "GP", "NP"] = "class"
     """class: pooled by class region; GP: over the whole image; NP: not pooled (the paper's ablation)."""
     median_inf: float = 0.005
+    """What an infinite median becomes, in the released code."""
     adaptive: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("attention_layout", self.attention_layout, ("aligned", "legacy"))
-        check_choice("variant", self.variant, ("class", "GP", "NP"))
+    """Off: the released code computes nu and never uses it."""
 
 
 @register
 class Sats(PseudoLabelMethod):
-    """CE on pseudo-labels + weight * UNKD + transfer of attention, or of features on a convolutional body."""
+    """CE on pseudo-labels + loss_kd * UNKD + transfer of attention, or of features on a convolutional body.
+
+    Source: SATS (Pattern Recognition 2023); ciss_methods.md 4.11.
+    """
 
     name = "sats"
     title = "SATS"
@@ -48,7 +47,7 @@ class Sats(PseudoLabelMethod):
         pseudo, nu = self.targets(forward.batch, old)
         return {
             "ce": (nu * cross_entropy(logits, pseudo, reduction="none")).mean(),
-            "unkd": self.settings.weight * unbiased_knowledge_distillation(logits, old),
+            "unkd": self.settings.loss_kd * unbiased_knowledge_distillation(logits, old),
             "transfer": self._transfer(forward, pseudo),
         }
 

@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from pipeline.losses import ssul as rules
 from pipeline.losses import summed_bce
-from pipeline.methods import Forward, Heads, Method, check_choice, register
+from pipeline.methods import Forward, Heads, Method, MethodSettings, register
 from pipeline.models.initialise import copy_unknown
 from pipeline.models.network import SegmentationModel
 
 
-@dataclass(frozen=True)
-class SsulSettings:
+class SsulSettings(MethodSettings):
     """The authors' values."""
 
     threshold: float = 0.7
     """Sigmoid from which the teacher's class becomes a label; SATS's release has 0.5."""
     background_lr: float = 1e-4
     """Learning rate of the background's classifier as a multiple of the others'."""
-    ssul: str = "original"
+    implementation: Literal["original", "sats"] = "original"
     """original: the authors' code; sats: the re-implementation released with SATS (4.10.8), labels aligned."""
-
-    def __post_init__(self) -> None:
-        check_choice("ssul", self.ssul, ("original", "sats"))
 
 
 @register
 class Ssul(Method):
-    """Binary cross-entropy on completed labels; only the newest, unknown and background classifiers learn."""
+    """Binary cross-entropy on completed labels; only the newest, unknown and background classifiers learn.
+
+    Source: SSUL (NeurIPS 2021); ciss_methods.md 4.10.
+    """
 
     name = "ssul"
     title = "SSUL"
@@ -42,22 +40,22 @@ class Ssul(Method):
     @classmethod
     def recipe_for(cls, settings: Any) -> str:
         """Return `ssul`, or `ssul_sats` for the re-implementation."""
-        return "ssul" if settings.ssul == "original" else "ssul_sats"
+        return "ssul" if settings.implementation == "original" else "ssul_sats"
 
     @classmethod
     def heads(cls, settings: Any, classes_per_step: Sequence[int]) -> Heads:
         """Return unknown and background (or the reverse), step 0's classes, then one classifier per step."""
-        kind = "conv" if settings.ssul == "original" else "linear"
+        kind = "conv" if settings.implementation == "original" else "linear"
         return Heads(tuple(rules.head_sizes(classes_per_step)), kind)
 
     @classmethod
     def wants_saliency(cls, settings: Any, dataset: str) -> bool:
         """Return true except on ADE, where the authors call all background unknown."""
-        return dataset != "ade" or settings.ssul == "sats"
+        return dataset != "ade" or settings.implementation == "sats"
 
     @property
     def _original(self) -> bool:
-        return bool(self.settings.ssul == "original")
+        return bool(self.settings.implementation == "original")
 
     def init_classifier(self, model: SegmentationModel) -> None:
         """Start the new classifier from the unknown's and freeze all but three classifiers."""
@@ -92,7 +90,7 @@ class Ssul(Method):
         if self._original:
             targets = rules.mark_unknown(rules.to_channels(batch.masks), batch.saliency)
             targets = rules.complete_with_teacher(targets, old, self.settings.threshold)
-            return {"bce": summed_bce(logits, targets, reduction="mean_valid")}
+            return {"bce": summed_bce(logits, targets, reduction="mean_valid", count=forward.count("labelled"))}
         assert batch.saliency is not None
         targets = rules.sats_targets(rules.to_sats_channels(batch.masks), old, batch.saliency, self.settings.threshold)
         return {"bce": summed_bce(logits, targets, reduction="mean_all")}

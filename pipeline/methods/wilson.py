@@ -6,21 +6,20 @@ coarser (SegFormer) the localizer's output is brought to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.losses import feature_mse, wilson
-from pipeline.methods import Forward, Method, StepInfo, register
+from pipeline.methods import Forward, Method, MethodSettings, StepInfo, register
 from pipeline.models.network import SegmentationModel, channels_of
 from pipeline.models.resize import upsample
 from pipeline.models.small_cnn import norm_act
 
 
-@dataclass(frozen=True)
-class WilsonSettings:
+class WilsonSettings(MethodSettings):
     """Defaults are those of the released scripts (web_wilss.md 4.12, 7.3)."""
 
     alpha: float = 0.5
@@ -31,11 +30,11 @@ class WilsonSettings:
     """Learning rate of head and classifiers as a multiple of the encoder's (option lr_head)."""
     lr_localizer: float = 0.01
     """Learning rate of the localizer (option lr_pseudo)."""
-    encoder_weight: float = 1.0
-    """Weight of encoder distillation (option loss_de)."""
-    segmentation_weight: float = 1.0
-    """Weight of l_SEG (option l_seg)."""
-    pooling: str = "ngwp"
+    loss_de: float = 1.0
+    """Weight of encoder distillation (the released option)."""
+    l_seg: float = 1.0
+    """Weight of l_SEG (the released option)."""
+    pooling: Literal["ngwp", "att", "mean"] = "ngwp"
     """Pooling of the classification loss: ngwp, att or mean (option cam)."""
     affinity: bool = True
     """Refine the localizer's masks by PAMR (option affinity)."""
@@ -43,7 +42,7 @@ class WilsonSettings:
     """Background target: -1 takes the minimum of old and localizer score, else their mix (option icarl_bkg)."""
     all_labels: bool = False
     """Classification loss over every known class in the labels, not the new ones alone (paper's figure)."""
-    localizer_width: int = 96
+    localizer_width: int = Field(96, ge=1)
     """Channels of the localizer; the released code uses 256 on 2048-channel features."""
 
 
@@ -62,7 +61,10 @@ class Localizer(nn.Sequential):
 
 @register
 class Wilson(Method):
-    """l_CLS + l_LOC + l_ENC, and from epoch `pseudo_epoch` on also l_SSS + l_SEG (web_wilss.md 4.2)."""
+    """l_CLS + l_LOC + l_ENC, and from epoch `pseudo_epoch` on also l_SSS + l_SEG (web_wilss.md 4.2).
+
+    Source: WILSON (CVPR 2022); web_wilss.md 4.2.
+    """
 
     name = "wilson"
     title = "WILSON"
@@ -111,7 +113,7 @@ class Wilson(Method):
         terms = {
             "cls": wilson.classification_loss(localized, labels, pooling=self.settings.pooling),
             "loc": wilson.localization_prior(localized, old),
-            "enc": self.settings.encoder_weight * feature_mse(student.body, teacher.body),
+            "enc": self.settings.loss_de * feature_mse(student.body, teacher.body),
         }
         if forward.epoch >= self.settings.pseudo_epoch:
             terms.update(self._pseudo_losses(forward, localized_eval, localized, old))
@@ -138,8 +140,10 @@ class Wilson(Method):
             mix = None if self.settings.background_mix < 0 else self.settings.background_mix
             targets = wilson.soft_targets(localized_eval, old, labels, alpha=self.settings.alpha, background_mix=mix)
             weights = wilson.image_weights(localized_eval, labels, self.info.n_new, alpha=self.settings.alpha)
-        segmentation = wilson.segmentation_loss(forward.student.logits.float(), targets, weights)
+        segmentation = wilson.segmentation_loss(
+            forward.student.logits.float(), targets, weights, count=forward.count("images")
+        )
         return {
             "sss": wilson.self_supervised_loss(localized, pseudo, labels),
-            "seg": self.settings.segmentation_weight * segmentation,
+            "seg": self.settings.l_seg * segmentation,
         }

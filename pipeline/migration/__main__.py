@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pipeline.runtime.cli import run_cli
+from pipeline.runtime.cli import run_cli, stage_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.migration", description=__doc__)
+    parser = stage_parser("pipeline.migration", __doc__)
     commands = parser.add_subparsers(required=True)
     _add_commands(commands)
     return run_cli(parser, argv)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipeline.artifacts import ArtifactError, read_json
+from pipeline.artifacts import ArtifactError
+from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.losses.ssul import head_sizes
 from pipeline.migration.layouts import LAYOUTS, SSUL, Layout, layout_of
 from pipeline.migration.reading import read_original
@@ -25,16 +25,16 @@ def import_checkpoint(path: Path, protocol_path: Path, out: Path, backbone: str 
     that. Raises ArtifactError with the reason if the file cannot be read as tensors alone, or its tensors are not
     those of this network and task.
     """
-    protocol = read_json(protocol_path)
+    protocol = read_protocol(protocol_path)
     state = read_original(path)
     model = convert_original(path, state, protocol, backbone)
-    about = {key: protocol[key] for key in ("dataset", "task", "setting", "step", "order")}
-    save_model(out, model, about | {"imported_from": path.name})
+    about = {**protocol.identity(), "order": list(protocol.order), "imported_from": path.name}
+    save_model(out, model, about)
     return f"wrote {out}: {len(state)} tensors, {model.backbone}, classifiers {model.classes_per_step}"
 
 
 def convert_original(
-    path: Path, state: Mapping[str, Tensor], protocol: Mapping[str, Any], backbone: str = ""
+    path: Path, state: Mapping[str, Tensor], protocol: Protocol, backbone: str = ""
 ) -> SegmentationModel:
     """Return the network with an original's tensors.
 
@@ -59,9 +59,9 @@ def convert_original(
     return model
 
 
-def _checked_sizes(path: Path, layout: Layout, state: Mapping[str, Tensor], protocol: Mapping[str, Any]) -> list[int]:
-    step = protocol["step"]
-    plain = [len(classes) for classes in protocol["classes_per_step"][: step + 1]]
+def _checked_sizes(path: Path, layout: Layout, state: Mapping[str, Tensor], protocol: Protocol) -> list[int]:
+    plain = list(protocol.step_sizes)
+    step = protocol.step
     # SATS's release trains SSUL with its own networks; its background and unknown are classifiers, too.
     expected = [head_sizes(plain)] if layout is SSUL else [plain, head_sizes(plain)]
     sizes = layout.classifier_sizes(state)

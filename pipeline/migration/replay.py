@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.artifacts import PSEUDOLABELS, write_table
+from pipeline.artifacts.rows import PseudoLabelRow
 from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_image, open_mask, read_bytes
 from pipeline.datasets.original_layout import replay_pairs
 from pipeline.runtime.progress import Progress
-
-Row = dict[str, Any]
 
 
 def import_replay(root: Path, out: Path, per_source: int = 2) -> str:
@@ -40,8 +38,15 @@ def _found(folder: Path, path: str, kind: str) -> str:
     return path if Path(path).exists() or not local.exists() else str(local)
 
 
-def _row(image: str, label: str) -> Row:
-    row: Row = {"image_id": "", "image": image, "label": label, "class_ids": [], "confidence": None, "reason": ""}
+def _row(image: str, label: str) -> PseudoLabelRow:
+    row: PseudoLabelRow = {
+        "image_id": "",
+        "image": image,
+        "label": label,
+        "class_ids": [],
+        "confidence": None,
+        "reason": "",
+    }
     try:
         row["image_id"] = hashlib.sha256(read_bytes(image)).hexdigest()
         size, mask = open_image(image).size, open_mask(label)

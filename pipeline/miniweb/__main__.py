@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.miniweb", description=__doc__)
+    parser = stage_parser("pipeline.miniweb", __doc__)
     commands = parser.add_subparsers(required=True)
     minivoc = commands.add_parser("minivoc", help="draw the data set in VOC layout")
     minivoc.set_defaults(run=_minivoc)

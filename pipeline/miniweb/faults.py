@@ -31,6 +31,3 @@ LISTED_ONCE: tuple[str, ...] = (
     *FAULTS,
 )
 """Every fault, each planted at least once; the slow and the heavy ones only once."""
-
-RECOVERABLE = frozenset({"429_once", "503_once", "redirect", "wrong_type", "slow"})
-"""Faults behind which a good image waits for a patient crawler."""

@@ -18,7 +18,9 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from pipeline.artifacts import TRUTH, atomic_dir, read_json, write_json, write_table
+from pipeline.artifacts.rows import TruthRow
 from pipeline.config import MiniWeb
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.miniweb.drawing import CLASS_NAMES, STYLES, describe, draw_scene, sample_class_ids
 from pipeline.miniweb.drawing.captions import word_for
 from pipeline.miniweb.faults import FAULTS, LISTED_ONCE
@@ -84,11 +86,11 @@ def build_site(root: Path, settings: MiniWeb, protocols: Sequence[Path]) -> None
 
 
 def _facts(protocols: Sequence[Path]) -> tuple[list[int], list[int], list[str]]:
-    loaded = sorted((read_json(path) for path in protocols), key=lambda p: p["step"])
-    steps = loaded[0]["classes_per_step"]
+    loaded = sorted(map(read_protocol, protocols), key=lambda protocol: protocol.step)
+    steps = loaded[0].classes_per_step
     base = [c for c in steps[0] if c]
     new = [c for classes in steps[1:] for c in classes]
-    return base, new, [row["image"] for row in loaded[0]["val"]]
+    return base, new, [row.image for row in loaded[0].val]
 
 
 def _plan(settings: MiniWeb, base: Sequence[int], new: Sequence[int], evaluation: Sequence[str]) -> Iterator[Plan]:
@@ -127,7 +129,7 @@ def _plant_missing(plans: list[Plan], settings: MiniWeb) -> list[Plan]:
     return [replace(plan, fault=planted.get(plan.number, plan.fault)) for plan in plans]
 
 
-def _make(folder: Path, seed: int, plans: Sequence[Plan], plan: Plan) -> tuple[Entry, dict[str, Any]]:
+def _make(folder: Path, seed: int, plans: Sequence[Plan], plan: Plan) -> tuple[Entry, TruthRow]:
     origin = plans[plan.copy_of] if plan.copy_of >= 0 else plan
     rng = np.random.default_rng((_TAG, seed, 1, plan.number))
     data, title, classes, misleading, size = _content(seed, plan, origin)
@@ -149,7 +151,7 @@ def _make(folder: Path, seed: int, plans: Sequence[Plan], plan: Plan) -> tuple[E
         width=size[0],
         height=size[1],
     )
-    truth = {
+    truth: TruthRow = {
         "url": entry.url,
         "kind": plan.kind,
         "query_class": plan.query_class,

@@ -16,6 +16,7 @@ from pipeline.models.network import Features, Output, SegmentationModel
 from pipeline.models.norm import apply_norm
 from pipeline.models.pretrained import load_pretrained
 from pipeline.models.registry import build_parts, check_backbone, names, register
+from pipeline.runtime.tensors import ready_to_save
 
 __all__ = [
     "Features",
@@ -53,7 +54,6 @@ def build_model(
 
 def save_model(path: str | Path, model: SegmentationModel, about: Mapping[str, Any]) -> None:
     """Write weights and buffers as safetensors; `about` (dataset, task, step, order...) goes in the header."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     header = {
         "backbone": model.backbone,
         "classes_per_step": model.classes_per_step,
@@ -62,7 +62,7 @@ def save_model(path: str | Path, model: SegmentationModel, about: Mapping[str, A
         **about,
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"about": json.dumps(header, sort_keys=True)})
+        save_file(ready_to_save(model.state_dict()), temporary, metadata={"about": json.dumps(header, sort_keys=True)})
 
 
 def read_about(path: str | Path) -> dict[str, Any]:

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from pipeline.runtime.allocator import keep_freed_memory
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.pseudolabel", description=__doc__)
+    parser = stage_parser("pipeline.pseudolabel", __doc__)
     commands = parser.add_subparsers(required=True)
     replay = commands.add_parser("select-replay", help="choose replay images among the caption queries' results")
     replay.add_argument("--noun-filter", type=Path, required=True)

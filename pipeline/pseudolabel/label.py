@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pipeline import distributed
 from pipeline.artifacts import PSEUDOLABELS, REPLAY, atomic_dir, read_table, write_table
+from pipeline.artifacts.rows import PseudoLabelRow, ReplayRow
 from pipeline.config import PseudoLabel
 from pipeline.datasets.images import open_image
 from pipeline.datasets.transforms import normalise
 from pipeline.models import load_model
-from pipeline.models.resize import upsample
+from pipeline.models.inference import predict
 from pipeline.runtime.progress import Progress
-
-Row = dict[str, Any]
+from pipeline.runtime.threads import use_threads
 
 
 def pseudolabel(model: Path, replay: Path, settings: PseudoLabel, out_dir: Path, out: Path) -> None:
@@ -29,37 +30,38 @@ def pseudolabel(model: Path, replay: Path, settings: PseudoLabel, out_dir: Path,
     Native resolution up to `max_side`, argmax of the upsampled logits, no confidence threshold. The table has
     the classes found and the mean probability of the winning class.
     """
-    torch.set_num_threads(2)
-    network = load_model(model)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device)
+    use_threads()
+    network = load_model(model).to(distributed.device())
     rows = [row for row in read_table(replay, REPLAY) if row["kept"]]
     progress = Progress("pseudo-labels", len(rows))
     table = []
     with atomic_dir(out_dir) as folder:
-        for batch in _batches(rows, settings):
-            images = torch.stack([pixels for _, pixels in batch]).to(device)
-            with torch.inference_mode():
-                probabilities = upsample(network(images).logits, images.shape[-2:]).softmax(dim=1)
-            confidence, labels = (t.cpu().numpy() for t in probabilities.max(dim=1))
-            for (row, _), label, sure in zip(batch, labels.astype(np.uint8), confidence, strict=True):
-                Image.fromarray(label).save(folder / f"{row['image_id']}.png")
-                table.append(_row(row, label, float(sure.mean()), out_dir))
-            progress.update(len(batch))
+        for row, (confidence, chosen) in predict(network, _batches(rows, settings), _most_likely, progress=progress):
+            label = chosen.astype(np.uint8)
+            Image.fromarray(label).save(folder / f"{row['image_id']}.png")
+            table.append(_row(row, label, float(confidence.mean()), out_dir))
     table.sort(key=lambda row: str(row["image_id"]))
     write_table(out, table, PSEUDOLABELS, provenance={"model": str(model), **settings.model_dump()})
 
 
-def _batches(rows: list[Row], settings: PseudoLabel) -> list[list[tuple[Row, Tensor]]]:
-    by_size: dict[tuple[int, ...], list[tuple[Row, Tensor]]] = defaultdict(list)
+def _most_likely(logits: Tensor) -> Sequence[Tensor]:
+    return logits.softmax(dim=1).max(dim=1)
+
+
+def _batches(rows: list[ReplayRow], settings: PseudoLabel) -> Iterator[tuple[list[ReplayRow], Tensor]]:
+    # One unfinished batch per image size is in memory.
+    waiting: dict[tuple[int, ...], list[tuple[ReplayRow, Tensor]]] = defaultdict(list)
     for row in rows:
         pixels = normalise(_capped(open_image(row["image"]), settings.max_side))
-        by_size[pixels.shape].append((row, pixels))
-    return [
-        group[start : start + settings.batch_size]
-        for _, group in sorted(by_size.items())
-        for start in range(0, len(group), settings.batch_size)
-    ]
+        group = waiting[pixels.shape]
+        group.append((row, pixels))
+        if len(group) == settings.batch_size:
+            yield _stacked(waiting.pop(pixels.shape))
+    yield from map(_stacked, waiting.values())
+
+
+def _stacked(group: list[tuple[ReplayRow, Tensor]]) -> tuple[list[ReplayRow], Tensor]:
+    return [row for row, _ in group], torch.stack([pixels for _, pixels in group])
 
 
 def _capped(image: Image.Image, max_side: int) -> Image.Image:
@@ -68,7 +70,7 @@ def _capped(image: Image.Image, max_side: int) -> Image.Image:
     return image
 
 
-def _row(row: Row, label: NDArray[np.uint8], confidence: float, folder: Path) -> Row:
+def _row(row: ReplayRow, label: NDArray[np.uint8], confidence: float, folder: Path) -> PseudoLabelRow:
     return {
         "image_id": row["image_id"],
         "image": row["image"],

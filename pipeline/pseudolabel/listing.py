@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.artifacts import NEW_CLASSES, PSEUDOLABELS, TRAIN_LIST, read_json, read_table, write_table
+from pipeline.artifacts import NEW_CLASSES, PSEUDOLABELS, TRAIN_LIST, read_table, write_table
+from pipeline.artifacts.rows import TrainRow
 from pipeline.datasets.memory import select_memory
-
-Row = dict[str, Any]
+from pipeline.datasets.protocol_file import Protocol, read_protocol
 
 
 @dataclass(frozen=True)
@@ -30,23 +29,21 @@ class Sources:
     previous: Path | None = None
 
 
-def write_train_list(protocol: Path, out: Path, sources: Sources | None = None) -> list[Row]:
+def write_train_list(protocol: Path, out: Path, sources: Sources | None = None) -> list[TrainRow]:
     """Write train_list.parquet and return its rows.
 
     Roles: `dataset` (masks of the step's classes), `web` (image-level labels alone), `replay` (the old model's
     labels), `memory` and `joint` (true labels of every class so far). Raises ValueError if nothing is left, or if
     an evaluation image is in the list.
     """
-    facts, sources = read_json(protocol), sources or Sources()
-    rows = _own_rows(facts, sources)
+    step, sources = read_protocol(protocol), sources or Sources()
+    rows = _own_rows(step, sources)
     if not rows:
-        raise ValueError(
-            f"no image is left for step {facts['step']} with filters `{sources.filters}`; loosen a threshold"
-        )
+        raise ValueError(f"no image is left for step {step.step} with filters `{sources.filters}`; loosen a threshold")
     # An image of a new class must not come back as a negative of every new class, nor twice.
     rows += _without(rows, _replay_rows(sources.pseudolabels))
-    rows += _memory_rows(facts, sources, taken=rows)
-    evaluation = {row["id"] for row in facts["val"]}
+    rows += _memory_rows(step, sources, taken=rows)
+    evaluation = {image.id for image in step.val}
     leaked = sorted(row["image_id"] for row in rows if row["image_id"] in evaluation)
     if leaked:
         raise ValueError(f"{len(leaked)} evaluation images are in the training list, first {leaked[0]}")
@@ -54,38 +51,38 @@ def write_train_list(protocol: Path, out: Path, sources: Sources | None = None) 
     return rows
 
 
-def _own_rows(facts: Row, sources: Sources) -> list[Row]:
+def _own_rows(protocol: Protocol, sources: Sources) -> list[TrainRow]:
     if sources.selection:
         return _web_rows(sources.selection, sources.filters)
     if not sources.earlier:
-        return _dataset_rows(facts, "dataset")
-    protocols = [*(read_json(path) for path in sources.earlier), facts]
-    merged = {row["image_id"]: row for protocol in protocols for row in _dataset_rows(protocol, "joint")}
+        return _dataset_rows(protocol, "dataset")
+    protocols = [*map(read_protocol, sources.earlier), protocol]
+    merged = {row["image_id"]: row for step in protocols for row in _dataset_rows(step, "joint")}
     return [merged[image_id] for image_id in sorted(merged)]
 
 
-def _dataset_rows(facts: Row, role: str) -> list[Row]:
-    return [_row(row["id"], role, row["image"], row["mask"], row["labels"]) for row in facts["train"]]
+def _dataset_rows(protocol: Protocol, role: str) -> list[TrainRow]:
+    return [_row(image.id, role, image.image, image.mask, list(image.labels)) for image in protocol.train]
 
 
-def _without(taken: list[Row], rows: list[Row]) -> list[Row]:
+def _without(taken: list[TrainRow], rows: list[TrainRow]) -> list[TrainRow]:
     ids = {row["image_id"] for row in taken}
     return [row for row in rows if row["image_id"] not in ids]
 
 
-def _memory_rows(facts: Row, sources: Sources, taken: list[Row]) -> list[Row]:
+def _memory_rows(protocol: Protocol, sources: Sources, taken: list[TrainRow]) -> list[TrainRow]:
     if not sources.memory:
         return []
     assert sources.previous is not None
-    known = [c for classes in facts["classes_per_step"][: facts["step"]] for c in classes if c]
+    known = [c for classes in protocol.classes_per_step[: protocol.step] for c in classes if c]
     earlier = [row for row in read_table(sources.previous, TRAIN_LIST) if row["role"] in ("dataset", "memory")]
     seen = _without(taken, earlier)
     candidates = [{c for c in row["labels"] if c in known} for row in seen]
     return [{**seen[i], "role": "memory"} for i in select_memory(candidates, known, sources.memory)]
 
 
-def _web_rows(selection: Path, filters: str) -> list[Row]:
-    merged: dict[str, Row] = {}
+def _web_rows(selection: Path, filters: str) -> list[TrainRow]:
+    merged: dict[str, TrainRow] = {}
     for row in read_table(selection, NEW_CLASSES):
         if row["kept"] and row["filters"] == filters:
             earlier = merged.setdefault(row["image_id"], _row(row["image_id"], "web", row["image"], "", []))
@@ -93,7 +90,7 @@ def _web_rows(selection: Path, filters: str) -> list[Row]:
     return [merged[image_id] for image_id in sorted(merged)]
 
 
-def _replay_rows(pseudolabels: Path | None) -> list[Row]:
+def _replay_rows(pseudolabels: Path | None) -> list[TrainRow]:
     if pseudolabels is None:
         return []
     return [
@@ -103,5 +100,5 @@ def _replay_rows(pseudolabels: Path | None) -> list[Row]:
     ]
 
 
-def _row(image_id: str, role: str, image: str, mask: str, labels: list[int]) -> Row:
+def _row(image_id: str, role: str, image: str, mask: str, labels: list[int]) -> TrainRow:
     return {"image_id": image_id, "role": role, "image": image, "mask": mask, "labels": labels}

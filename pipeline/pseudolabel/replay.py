@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
-from pipeline.artifacts import MANIFEST, NOUN_FILTER, REPLAY, read_table, write_table
+from pipeline.artifacts import MANIFEST, NOUN_FILTER, REPLAY, image_address, read_table, write_table
+from pipeline.artifacts.rows import ManifestRow, NounFilterRow, ReplayRow
 from pipeline.config import PseudoLabel
-
-Row = dict[str, Any]
+from pipeline.datasets.turns import in_turns
 
 
 def select_replay(noun_filter: Path, manifest: Path, shards: Path, settings: PseudoLabel, out: Path) -> None:
@@ -39,19 +38,16 @@ def select_replay(noun_filter: Path, manifest: Path, shards: Path, settings: Pse
 
 
 def _beyond(by_class: dict[int, list[str]], budget: int) -> list[str]:
-    groups = [by_class[c] for c in sorted(by_class)]
-    depth = max((len(group) for group in groups), default=0)
-    dealt = [group[level] for level in range(depth) for group in groups if level < len(group)]
-    return dealt[budget:]
+    return in_turns([by_class[c] for c in sorted(by_class)])[budget:]
 
 
-def _row(row: Row, judged: Row, reason: str, shards: Path) -> Row:
+def _row(row: ManifestRow, judged: NounFilterRow, reason: str, shards: Path) -> ReplayRow:
     return {
         "image_id": row["image_id"],
         "query_id": row["query_id"],
         "source_image_id": row["source_image_id"],
         "class_ids": row["class_ids"],
-        "image": f"{shards}/{row['shard']}.tar::{row['image_id']}.jpg",
+        "image": image_address(f"{shards}/{row['shard']}.tar", row["image_id"]),
         "score": judged["score"],
         "threshold": judged["threshold"],
         "kept": not reason,

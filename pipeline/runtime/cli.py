@@ -9,11 +9,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pipeline.config import Config, load_config
+from pipeline.runtime.called import name_of
 from pipeline.runtime.cost import Cost, cost_file, write_cost
 from pipeline.runtime.progress import processed
 
 OUTPUTS = ("out", "out_model", "out_selection", "root")
 """Names of the option that says what a command makes."""
+
+
+def stage_parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of `python -m <module>`, or of the name under which the module was called."""
+    parser = argparse.ArgumentParser(prog=name_of(module), description=description)
+    parser.set_defaults(stage=module.rpartition(".")[2])
+    return parser
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +55,8 @@ def run_cli(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) 
     try:
         run(arguments)
         if getattr(arguments, "records_cost", True):
-            _record(f"{parser.prog.rpartition('.')[2]} {words[0]}", arguments, cost, before)
+            stage = getattr(arguments, "stage", parser.prog.rpartition(".")[2])
+            _record(f"{stage} {words[0]}", arguments, cost, before)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import read_json, write_json
+from pipeline.artifacts import write_json
 
 
 class Cost:
@@ -35,11 +35,6 @@ class Cost:
             "host": platform.node(),
             "gpu": _gpu(),
         }
-
-
-def read_cost(path: str | Path) -> dict[str, Any] | None:
-    """Return a recorded cost, or None."""
-    return read_json(path) if Path(path).exists() else None
 
 
 def cost_file(made: str | Path, stage: str) -> Path:

@@ -12,9 +12,10 @@ import yaml
 
 from pipeline.artifacts import file_sha256
 from pipeline.config import nearest
-from pipeline.runtime.cli import run_cli
+from pipeline.runtime.cli import run_cli, stage_parser
+from pipeline.runtime.shipped import shipped
 
-LOCK = Path(__file__).parents[2] / "weights.lock"
+LOCK = shipped("weights.lock")
 _MIB = 2**20
 
 
@@ -147,7 +148,7 @@ def _verdict(entry: Weights) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.runtime.weights", description=__doc__)
+    parser = stage_parser("pipeline.runtime.weights", __doc__)
     commands = parser.add_subparsers(required=True)
     listing = commands.add_parser("list", help="print files, pages and licences")
     listing.set_defaults(run=_list)

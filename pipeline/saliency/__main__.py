@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.saliency", description=__doc__)
+    parser = stage_parser("pipeline.saliency", __doc__)
     commands = parser.add_subparsers(required=True)
     detect = commands.add_parser("detect", help="a soft saliency map of every training image, and an index")
     detect.add_argument("--model", default="u2netp")

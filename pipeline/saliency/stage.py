@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pipeline.artifacts import SALIENCY, atomic_path, write_table
+from pipeline.artifacts.rows import SaliencyRow
 from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_image, read_bytes
 from pipeline.datasets.readers.voc import Item
@@ -23,7 +23,6 @@ from pipeline.runtime.progress import Progress
 from pipeline.saliency import STAGE_VERSION
 from pipeline.saliency.weights import known
 
-Row = dict[str, Any]
 Detector = Callable[[Image.Image], NDArray[np.uint8]]
 
 
@@ -67,7 +66,7 @@ class _MapMaker:
         self.folder, self._weights = folder, weights
         self.detector: Detector | None = None
 
-    def kept(self, item: Item) -> Row | None:
+    def kept(self, item: Item) -> SaliencyRow | None:
         """Return the row of an item whose map is there and up to date, else None."""
         try:
             with Image.open(self._path(item)) as image:
@@ -79,7 +78,7 @@ class _MapMaker:
         except (OSError, SyntaxError, ValueError, KeyError):
             return None
 
-    def make(self, item: Item) -> Row:
+    def make(self, item: Item) -> SaliencyRow:
         """Write the map of an item and return its row."""
         assert self.detector is not None
         started = time.monotonic()
@@ -106,12 +105,12 @@ class _MapMaker:
         return {"source": source, "weights": self._weights, "version": str(STAGE_VERSION)}
 
 
-def _row(item: Item, seconds: float, reason: str = "") -> Row:
+def _row(item: Item, seconds: float, reason: str = "") -> SaliencyRow:
     status = "failed" if reason else "kept"
     return {"image_id": item.image_id, "status": status, "reason": reason, "seconds": seconds}
 
 
-def _in_threads(make: Callable[[Item], Row], items: Sequence[Item], threads: int) -> Iterable[Row]:
+def _in_threads(make: Callable[[Item], SaliencyRow], items: Sequence[Item], threads: int) -> Iterable[SaliencyRow]:
     pool = ThreadPoolExecutor(threads)
     try:
         yield from pool.map(make, items)

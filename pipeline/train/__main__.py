@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.runtime.allocator import keep_freed_memory
-from pipeline.runtime.cli import add_settings, read_settings, run_cli
+from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 if TYPE_CHECKING:
     from pipeline.train.engine import Step
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit code: 75 if the step saved its state after SIGTERM and waits to be run again."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description=__doc__)
+    parser = stage_parser("pipeline.train", __doc__)
     parser.add_argument("--processes", type=int, default=1, help="train in that many processes (one per GPU)")
     parser.set_defaults(argv=sys.argv[1:] if argv is None else argv, records_cost=False)
     commands = parser.add_subparsers(required=True)

@@ -1,4 +1,4 @@
-"""Gradients of a batch that does not fit at once: the sum over its micro-batches (`train.accumulate`)."""
+"""Gradients of a batch that does not fit at once: the sum over its micro-batches (`train.gradient_accumulation`)."""
 
 from __future__ import annotations
 
@@ -8,45 +8,43 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from pipeline.distributed.whole_batch import Counts, counted
+from pipeline.distributed.whole_batch import WholeBatch
 from pipeline.train import resume
 
 Part = TypeVar("Part")
 Terms = dict[str, Tensor]
+Losses = Callable[[Part, WholeBatch], Terms]
 
 
-def add_gradients(parts: Sequence[Part], losses: Callable[[Part], Terms], modules: Sequence[nn.Module]) -> Terms:
+def add_gradients(parts: Sequence[Part], losses: Losses[Part], modules: Sequence[nn.Module]) -> Terms:
     """Add the gradients of the mean over parts of the summed terms; return that mean of every term, detached.
 
-    `losses` returns the named scalars of a part; one part's graph is alive at a time. If a loss divides by a count of
-    the whole batch, all parts pass once before, so that the count is known; `modules` (norm statistics) and random
-    numbers are then as if they had not. One part is trained as if there were no parts, bit for bit.
+    `losses` returns the named scalars of a part; what it divides by a count of the batch, it counts in the WholeBatch
+    given to it. If it does, all parts pass once before, so that the count is known; `modules` (norm statistics) and
+    random numbers are then as if they had not. One part's graph is alive at a time. One part is trained as if there
+    were no parts, bit for bit.
     """
     if len(parts) == 1:
-        return _backward(losses(parts[0]), 1)
-    before = _State(modules)
-    with counted(len(parts)) as counts:
-        terms = losses(parts[0])
-        if counts.sums:
-            del terms  # its graph would be a second one in memory
-            _count(parts[1:], losses, counts)
-            before.restore()
-            counts.begin()
-            terms = losses(parts[0])
-        counts.close()
-        found = [_backward(terms, len(parts))]
-        for part in parts[1:]:
-            counts.begin()
-            found.append(_backward(losses(part), len(parts)))
+        return _backward(_terms(parts[0], losses, WholeBatch()), 1)
+    before, whole = _State(modules), WholeBatch(len(parts))
+    terms = _terms(parts[0], losses, whole)
+    if whole.names:
+        del terms  # its graph would be a second one in memory
+        with torch.no_grad():
+            for part in parts[1:]:
+                _terms(part, losses, whole)
+        before.restore()
+        whole.complete()
+        terms = _terms(parts[0], losses, whole)
+    found = [_backward(terms, len(parts))]
+    for part in parts[1:]:
+        found.append(_backward(_terms(part, losses, whole), len(parts)))
     return {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}
 
 
-@torch.no_grad()
-def _count(parts: Sequence[Part], losses: Callable[[Part], Terms], counts: Counts) -> None:
-    for part in parts:
-        counts.begin()
-        losses(part)
-    counts.close()
+def _terms(part: Part, losses: Losses[Part], whole: WholeBatch) -> Terms:
+    with whole.micro_batch():
+        return losses(part, whole)
 
 
 def _backward(terms: Terms, parts: int) -> Terms:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Mapping
@@ -15,15 +14,16 @@ import yaml
 from safetensors.torch import load_file
 
 from pipeline import __version__, distributed
-from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, file_sha256, read_json, read_table, write_text
+from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, file_sha256, read_table, write_text
 from pipeline.config import Config, Phase, Train
+from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.methods import Heads, Method, StepInfo, get, overridden, settings_of
 from pipeline.methods.recipes import get_recipe
 from pipeline.models import SegmentationModel, build_model, load_model, load_pretrained
 from pipeline.runtime.weights import recognise_weights
 from pipeline.train import STAGE_VERSION, resume
 from pipeline.train.best import StepScore
-from pipeline.train.data import BatchSource
+from pipeline.train.data import BatchSource, Loading
 from pipeline.train.engine import Step
 
 
@@ -35,21 +35,34 @@ class Previous:
     state: Path | None = None
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What a step is put together from: the method with its networks, and the step's protocol, list and folder."""
+
+    method: Method
+    model: SegmentationModel
+    teacher: SegmentationModel | None
+    protocol: Protocol
+    list_path: Path
+    folder: Path
+
+
 def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, list_path: Path, folder: Path) -> Step:
     """Return step 0 of a recipe. Raises ValueError for anything that does not fit."""
     protocol = _protocol(protocol_path, base=True)
     cls = get_recipe(recipe)
-    if config.train.norms == "frozen" and not config.train.pretrained:
+    if config.train.freeze_bn and not config.train.pretrained:
         raise ValueError(
-            "train.norms is `frozen`, but step 0 begins from random weights, whose norms have no statistics to keep; "
-            "set train.pretrained, or train.norms: batch"
+            "train.freeze_bn is true, but step 0 begins from random weights, whose norms have no statistics to keep; "
+            "set train.pretrained, or train.freeze_bn: false"
         )
     info = _info(protocol, config.train.base, seed, config.train.backbone)
     torch.manual_seed(seed)
     model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), config.train.backbone_options)
     inputs = _pretrained(model, config.train) if config.train.pretrained else {}
     method = cls(None, info)
-    return _step(config, config.train.base, method, model, None, protocol, list_path, folder, inputs)
+    parts = _Parts(method, model, None, protocol, list_path, folder)
+    return _step(config, config.train.base, parts, inputs)
 
 
 def assemble_step(
@@ -64,12 +77,12 @@ def assemble_step(
     """Return an incremental step of a method. Raises ValueError for anything that does not fit."""
     protocol = _protocol(protocol_path, base=False)
     cls = get(method_name)
-    context = (protocol["dataset"], protocol["task"], config.train.backbone)
+    context = (protocol.dataset, protocol.task, config.train.backbone)
     settings = settings_of(method_name, config.methods.get(method_name, {}), *context)
     for line in overridden(method_name, settings, *context) if distributed.is_main() else ():
         print(line, file=sys.stderr, flush=True)
     info = _info(protocol, config.train.step, seed, config.train.backbone)
-    expected = {key: protocol[key] for key in ("dataset", "task", "setting")} | {"step": protocol["step"] - 1}
+    expected = protocol.identity() | {"step": protocol.step - 1}
     teacher = load_model(previous.model, expect=expected)
     _check_previous(previous.model, teacher, cls.heads(settings, info.classes_per_step[:-1]), info, config)
     torch.manual_seed(seed)
@@ -85,10 +98,11 @@ def assemble_step(
     inputs = {
         "previous": file_sha256(previous.model),
         "method": method_name,
-        "settings": dataclasses.asdict(settings),
+        "settings": settings.model_dump(),
     }
     kept = teacher if cls.needs_teacher else None
-    return _step(config, config.train.step, method, model, kept, protocol, list_path, folder, inputs)
+    parts = _Parts(method, model, kept, protocol, list_path, folder)
+    return _step(config, config.train.step, parts, inputs)
 
 
 def _pretrained(model: SegmentationModel, train: Train) -> dict[str, Any]:
@@ -118,39 +132,41 @@ def _check_previous(path: Path, teacher: SegmentationModel, heads: Heads, info: 
         )
 
 
-def _step(
-    config: Config,
-    phase: Phase,
-    method: Method,
-    model: SegmentationModel,
-    teacher: SegmentationModel | None,
-    protocol: dict[str, Any],
-    list_path: Path,
-    folder: Path,
-    inputs: dict[str, Any],
-) -> Step:
-    rows = read_table(list_path, TRAIN_LIST)
-    salient = method.wants_saliency(method.settings, protocol["dataset"])
+def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -> Step:
+    method, protocol, folder = parts.method, parts.protocol, parts.folder
+    rows = read_table(parts.list_path, TRAIN_LIST)
+    salient = method.wants_saliency(method.settings, protocol.dataset)
     saliency = Path(Layout.of(config).saliency("")) if salient else None
-    train = config.train
-    source = BatchSource(rows, protocol, config.datasets, phase, method, train.workers, saliency, train.accumulate)
-    about = {key: protocol[key] for key in ("dataset", "task", "setting", "step", "order")}
+    loading = Loading(phase.batch_size, config.train.gradient_accumulation, config.train.workers, saliency)
+    source = BatchSource(rows, protocol, config.datasets, method, loading)
+    about = {**protocol.identity(), "order": list(protocol.order)}
     facts = {
         **inputs,
         **about,
         "recipe_or_method": method.name,
         "seed": method.info.seed,
         "phase": phase.model_dump(),
-        "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every", "processes"}),
+        "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every", "world_size"}),
         "datasets": config.datasets.model_dump(),
-        "list": file_sha256(list_path),
+        "list": file_sha256(parts.list_path),
         "version": STAGE_VERSION,
     }
     if distributed.is_main():
         _write_resolved(folder, facts)
     header = {**about, "seed": method.info.seed, "method": method.name, "pipeline": __version__}
     score = StepScore(protocol, config.datasets, method) if config.train.keep == "best" else None
-    return Step(method, model, teacher, source, config.train, phase, folder, header, resume.fingerprint(facts), score)
+    return Step(
+        method=method,
+        model=parts.model,
+        teacher=parts.teacher,
+        source=source,
+        train=config.train,
+        phase=phase,
+        folder=folder,
+        about=header,
+        fingerprint=resume.fingerprint(facts),
+        score=score,
+    )
 
 
 def _write_resolved(folder: Path, facts: dict[str, Any]) -> None:
@@ -160,15 +176,14 @@ def _write_resolved(folder: Path, facts: dict[str, Any]) -> None:
     write_text(folder / "config.yaml", text)
 
 
-def _protocol(path: Path, base: bool) -> dict[str, Any]:
-    protocol: dict[str, Any] = read_json(path)
-    if (protocol["step"] == 0) != base:
+def _protocol(path: Path, base: bool) -> Protocol:
+    protocol = read_protocol(path)
+    if (protocol.step == 0) != base:
         kind = "step 0" if base else "a step after 0"
-        raise ValueError(f"{path} describes step {protocol['step']}, this command trains {kind}")
+        raise ValueError(f"{path} describes step {protocol.step}, this command trains {kind}")
     return protocol
 
 
-def _info(protocol: dict[str, Any], phase: Phase, seed: int, backbone: str) -> StepInfo:
-    step = protocol["step"]
-    sizes = tuple(len(classes) for classes in protocol["classes_per_step"][: step + 1])
-    return StepInfo(protocol["dataset"], protocol["task"], step, sizes, phase.epochs, seed, backbone)
+def _info(protocol: Protocol, phase: Phase, seed: int, backbone: str) -> StepInfo:
+    sizes = protocol.step_sizes
+    return StepInfo(protocol.dataset, protocol.task, protocol.step, sizes, phase.epochs, seed, backbone)

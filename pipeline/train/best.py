@@ -11,7 +11,6 @@ import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +20,13 @@ from torch import Tensor, nn
 from pipeline import distributed
 from pipeline.artifacts import atomic_dir, read_json, write_text
 from pipeline.config import Datasets
+from pipeline.datasets.protocol_file import Protocol
 from pipeline.datasets.samples import EvalDataset
 from pipeline.methods import Method
 from pipeline.metrics.confusion import ConfusionMatrix
 from pipeline.models import SegmentationModel
-from pipeline.models.resize import upsample
+from pipeline.models.inference import predict
+from pipeline.runtime.tensors import ready_to_save
 from pipeline.train.data import label_rule
 
 Score = Callable[[SegmentationModel], float]
@@ -37,25 +38,18 @@ class StepScore:
     Labels follow the rule that the step is trained by, `datasets.label_map` if it names one.
     """
 
-    def __init__(self, protocol: dict[str, Any], datasets: Datasets, method: Method, batch_size: int = 32) -> None:
-        size = datasets.eval_side
-        self.dataset = EvalDataset(protocol, size, label_rule(datasets, method), split="val")
-        # Whole images differ in size and cannot be stacked.
-        self.method, self.batch_size = method, batch_size if size is not None else 1
+    def __init__(self, protocol: Protocol, datasets: Datasets, method: Method, batch_size: int = 32) -> None:
+        self.dataset = EvalDataset(protocol, datasets.eval_side, label_rule(datasets, method), split="val")
+        self.method, self.batch_size = method, batch_size
 
-    @torch.inference_mode()
     def __call__(self, model: SegmentationModel) -> float:
         """Return the score of a model on every validation image; processes share them."""
         model.eval()
         n_old, n_total = max(1, self.method.info.n_old), self.method.info.n_total
         matrix = ConfusionMatrix(n_total)
-        device = next(model.parameters()).device
-        first, turn = distributed.rank() * self.batch_size, distributed.size() * self.batch_size
-        for start in range(first, len(self.dataset), turn):
-            items = [self.dataset[i] for i in range(start, min(start + self.batch_size, len(self.dataset)))]
-            images = torch.stack([item["image"] for item in items]).to(device)
-            predicted = self.method.decode(upsample(model(images).logits, images.shape[-2:])).cpu().numpy()
-            matrix.update(np.stack([item["mask"] for item in items]), predicted)
+        batches = self.dataset.batches(self.batch_size, distributed.rank(), distributed.size())
+        for item, (predicted,) in predict(model, batches, lambda logits: (self.method.decode(logits),)):
+            matrix.update(item["mask"], predicted)
         self.method.train_mode(model)
         matrix.counts = distributed.total(torch.from_numpy(matrix.counts)).numpy()
         iou = matrix.iou()[[0, *range(n_old, n_total)]]
@@ -79,8 +73,8 @@ class Best:
         if facts.exists() and value <= read_json(facts)["score"]:
             return
         with atomic_dir(self.folder) as temporary:
-            save_file(_plain(model.state_dict()), temporary / "model.safetensors")
-            save_file(_plain(method.state()), temporary / "method.safetensors")
+            save_file(ready_to_save(model.state_dict()), temporary / "model.safetensors")
+            save_file(ready_to_save(method.state()), temporary / "method.safetensors")
             (temporary / "facts.json").write_text(f'{{"score": {value!r}, "epoch": {epoch}}}\n')
 
     def restore(self, model: nn.Module) -> dict[str, Tensor]:
@@ -101,7 +95,3 @@ class Best:
         rows[epoch] = f"{value:.6f}"
         lines = [f"{known},{rows[known]}" for known in sorted(rows) if known <= epoch]
         write_text(self.log, "\n".join(["epoch,score", *lines]) + "\n")
-
-
-def _plain(tensors: Any) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline import distributed
-from pipeline.config import Datasets, Phase
+from pipeline.artifacts.rows import TrainRow
+from pipeline.config import Datasets
+from pipeline.datasets.protocol_file import Protocol
 from pipeline.datasets.samples import TrainListDataset
 from pipeline.datasets.tasks import Rule
 from pipeline.methods import Batch, Method
@@ -19,6 +22,16 @@ from pipeline.train.sampler import InterleaveSampler, share
 
 SECOND = ("replay", "memory")
 """Roles that fill every second place of a batch, so that half of it is old however few they are."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How batches are read: images of an optimizer step, micro-batches per process, worker processes, saliency maps."""
+
+    batch_size: int
+    accumulate: int = 1
+    workers: int = 0
+    saliency: Path | None = None
 
 
 class BatchSource:
@@ -31,29 +44,26 @@ class BatchSource:
 
     def __init__(
         self,
-        rows: Sequence[dict[str, Any]],
-        protocol: dict[str, Any],
+        rows: Sequence[TrainRow],
+        protocol: Protocol,
         datasets: Datasets,
-        phase: Phase,
         method: Method,
-        workers: int,
-        saliency: Path | None = None,
-        accumulate: int = 1,
+        loading: Loading,
     ) -> None:
         first = [row for row in rows if row["role"] not in SECOND]
         replay = [row for row in rows if row["role"] in SECOND]
-        self.batch_size, self.workers, self.seed = phase.batch_size, workers, method.info.seed
+        self.batch_size, self.workers, self.seed = loading.batch_size, loading.workers, method.info.seed
         if len(first) < self.batch_size:
             raise ValueError(
                 f"the training list has {len(first)} images of this step, a batch needs {self.batch_size}; "
                 "lower batch_size or raise the selection budget"
             )
-        self.accumulate = accumulate
+        self.accumulate = accumulate = loading.accumulate
         if self.batch_size % (distributed.size() * accumulate):
             raise ValueError(
                 f"batch_size {self.batch_size} does not divide among {distributed.size()} processes"
                 f"{f' with {accumulate} micro-batches each' if accumulate > 1 else ''}; "
-                "it is the batch of an optimizer step, change it, train.processes or train.accumulate"
+                "it is the batch of an optimizer step, change it, train.world_size or train.gradient_accumulation"
             )
         self.dataset = TrainListDataset(
             [*first, *replay],
@@ -62,7 +72,7 @@ class BatchSource:
             rule=label_rule(datasets, method),
             seed=self.seed,
             all_labels=method.all_labels,
-            saliency=saliency,
+            saliency=loading.saliency,
         )
         self._sizes = (len(first), len(replay))
         self.batches_per_epoch = len(self._order(0)) // self.batch_size

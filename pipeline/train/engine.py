@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from pipeline import distributed
 from pipeline.artifacts import write_text
 from pipeline.config import Phase, Train
+from pipeline.distributed.whole_batch import WholeBatch
 from pipeline.methods import Batch, Forward, Method
 from pipeline.models import SegmentationModel, save_model
 from pipeline.models.norm import keep_statistics
 from pipeline.runtime.cost import Cost, write_cost
+from pipeline.runtime.tensors import ready_to_save
+from pipeline.runtime.threads import use_threads
 from pipeline.train import resume
 from pipeline.train.accumulation import add_gradients
 from pipeline.train.best import Best, Score
@@ -65,7 +68,7 @@ def train_step(step: Step) -> None:
     continues from its last saved state to the same weights, bit for bit on CPU. Raises DivergedError at the first
     non-finite loss, and PreemptedError after SIGTERM, with the state of the last iteration saved.
     """
-    torch.set_num_threads(step.train.threads)
+    use_threads(step.train.threads)
     step.folder.mkdir(parents=True, exist_ok=True)
     device = distributed.device()
     _to_device(step, device)
@@ -91,14 +94,16 @@ def train_step(step: Step) -> None:
                 log.flush()
                 _save(step, extra, optimizer, iteration + 1, cost)
                 if asked:
-                    raise PreemptedError(f"{step.folder}: {preemption.name}, state saved after {iteration + 1} iterations")
+                    raise PreemptedError(
+                        f"{step.folder}: {preemption.name}, state saved after {iteration + 1} iterations"
+                    )
         log.close()
         _finish(step, cost, step.method.state() if best is None else best.restore(step.model))
 
 
 def _join(step: Step, extra: nn.Module | None, device: torch.device) -> None:
     for module in _modules(step, extra):
-        if step.train.norms == "frozen":
+        if step.train.freeze_bn:
             keep_statistics(module)
         elif distributed.size() > 1:
             share_statistics(module, device)
@@ -144,8 +149,8 @@ def _iterate(
     _set_rates(step, optimizer, iteration)
     step.method.train_mode(step.model)
     optimizer.zero_grad(set_to_none=True)
-    parts = batch.split(step.train.accumulate)
-    terms = add_gradients(parts, lambda part: _losses(step, part, iteration), _modules(step, extra))
+    parts = batch.split(step.train.gradient_accumulation)
+    terms = add_gradients(parts, lambda part, whole: _losses(step, part, whole, iteration), _modules(step, extra))
     shown = distributed.average_terms(terms)
     _check_finite(step, batch, shown, iteration)
     named = [*step.model.named_parameters(), *([] if extra is None else extra.named_parameters("extra"))]
@@ -160,11 +165,11 @@ def _iterate(
     return {name: float(term) for name, term in shown.items()}
 
 
-def _losses(step: Step, batch: Batch, iteration: int) -> dict[str, Tensor]:
+def _losses(step: Step, batch: Batch, whole: WholeBatch, iteration: int) -> dict[str, Tensor]:
     with _autocast(step, batch.images.device):
         teacher = _teach(step, batch)
         student = step.model(batch.images)
-        return step.method.losses(Forward(batch, student, teacher, step.epoch(iteration)))
+        return step.method.losses(Forward(batch, student, teacher, step.epoch(iteration), whole))
 
 
 def _teach(step: Step, batch: Batch) -> Any:
@@ -241,7 +246,7 @@ def _finish(step: Step, cost: Cost, state: Mapping[str, Tensor]) -> None:
     if not distributed.is_main():
         return
     with atomic_path(step.folder / "method_state.safetensors") as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary)
+        save_file(ready_to_save(state), temporary)
     write_cost(step.folder / "cost.json", spent)
     save_model(step.folder / "model.safetensors", step.model, step.about)
     resume.drop_state(step.folder / ".resume")

@@ -23,7 +23,7 @@ class PreemptedError(Exception):
 
 
 class Preemption:
-    """Within the block a signal sets `asked` in place of ending the process. Outside the main thread it does nothing."""
+    """Within the block a signal sets `asked` in place of ending the process; none does outside the main thread."""
 
     def __init__(self) -> None:
         self.asked = False

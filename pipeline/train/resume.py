@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from pipeline import distributed
 from pipeline.artifacts import atomic_dir, read_json
 from pipeline.methods import Method
+from pipeline.runtime.tensors import ready_to_save
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
@@ -41,16 +42,16 @@ class Parts:
 def save_state(folder: Path, parts: Parts, facts: Mapping[str, Any]) -> None:
     """Write the state; `facts` holds the fingerprint, the iteration and the cost so far."""
     random = distributed.gather(random_state())
-    own = distributed.gather(_plain(parts.method.state())) if parts.method.differs_by_process else []
+    own = distributed.gather(ready_to_save(parts.method.state())) if parts.method.differs_by_process else []
     if not distributed.is_main():
         return
     target = folder / str(facts["iteration"])
     with atomic_dir(target) as temporary:
         for name, module in parts.modules.items():
             if module is not None:
-                save_file(_plain(module.state_dict()), temporary / f"{name}.safetensors")
+                save_file(ready_to_save(module.state_dict()), temporary / f"{name}.safetensors")
         save_file(_momentum(parts.optimizer), temporary / "optimizer.safetensors")
-        for rank, state in enumerate(own or [_plain(parts.method.state())]):
+        for rank, state in enumerate(own or [ready_to_save(parts.method.state())]):
             save_file(state, temporary / _of("method", rank))
         for rank, state in enumerate(random):
             save_file(state, temporary / _of("random", rank))
@@ -115,10 +116,6 @@ def drop_state(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
@@ -128,8 +125,8 @@ def _momentum(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     for index, parameter in enumerate(_parameters(optimizer)):
         buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if buffer is not None:
-            found[str(index)] = buffer.detach().cpu().contiguous()
-    return found
+            found[str(index)] = buffer
+    return ready_to_save(found)
 
 
 def _restore_momentum(optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, zip_longest
+from itertools import chain
 from typing import Literal
 
 import numpy as np
+
+from pipeline.datasets.turns import in_turns
 
 
 class InterleaveSampler:
@@ -76,4 +78,4 @@ def share(batch: Sequence[int], n_first: int, world_size: int, rank: int) -> lis
     parted = sorted(batch, key=lambda index: index >= n_first)
     mine = parted[rank::world_size]
     new, replay = [i for i in mine if i < n_first], [i for i in mine if i >= n_first]
-    return [index for pair in zip_longest(new, replay) for index in pair if index is not None]
+    return in_turns([new, replay])

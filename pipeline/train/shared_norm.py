@@ -74,7 +74,7 @@ def share_statistics(module: nn.Module, device: torch.device) -> None:
         elif isinstance(child, _BatchNorm) and not isinstance(child, SharedBatchNorm):
             raise ValueError(
                 f"norm `{name}` ({type(child).__name__}) cannot share its statistics between processes on a CPU; "
-                "set train.processes to 1, or use GPUs or a backbone with plain batch norms"
+                "set train.world_size to 1, or use GPUs or a backbone with plain batch norms"
             )
         else:
             share_statistics(child, device)
@@ -108,5 +108,5 @@ def check_shared(module: nn.Module) -> None:
         if not torch.allclose(probe.running_mean, expected, atol=1e-5):
             raise ValueError(
                 f"norm `{name}` ({type(norm).__name__}) does not share its statistics between the "
-                f"{dist.get_world_size()} processes; set train.processes to 1 or use another backbone"
+                f"{dist.get_world_size()} processes; set train.world_size to 1 or use another backbone"
             )

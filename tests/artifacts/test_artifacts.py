@@ -13,6 +13,7 @@ from pipeline.artifacts import (
     CAPTIONS,
     NOUNS,
     ArtifactError,
+    Table,
     atomic_dir,
     atomic_path,
     read_json,
@@ -44,7 +45,7 @@ def test_same_names_other_types(tmp_path: Path) -> None:
     write_table(
         path,
         [{"image_id": "a", "nouns": "x"}],
-        pa.schema([("image_id", pa.string()), ("nouns", pa.string())]),
+        Table(dict, pa.schema([("image_id", pa.string()), ("nouns", pa.string())])),
     )
     with pytest.raises(ArtifactError, match="other types"):
         read_table(path, NOUNS)

@@ -2,16 +2,19 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_table, write_json, write_table
+from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_table, write_table
 from pipeline.captioning.__main__ import main
 from pipeline.captioning.authors import released
 from pipeline.captioning.authors.files import CLASS_NAMES, ClassNames, read_nouns, write_nouns
 from pipeline.captioning.authors.released import filter_replay_folder
+from pipeline.datasets.protocol_file import ImageRecord
 from tests.captioning.authors_folders import ACCEPTED, SOURCES, write_folder
+from tests.protocols import protocol_at
 
 
 def lists(folder: Path) -> dict[str, list[str]]:
@@ -109,11 +112,11 @@ def test_exchange_is_reported_and_corrected(tmp_path: Path, capsys: pytest.Captu
     ids = {name: i for i, name in enumerate(CLASS_NAMES, 1)}
     right = {"dog": "table", "table": "dog"}
     train = [
-        {"id": source, "labels": [ids[right.get(word, word)] for word in names.split()]}
+        ImageRecord(source, "", "", tuple(ids[right.get(word, word)] for word in names.split()))
         for source, (names, _) in SOURCES.items()
     ]
-    train[0]["labels"].append(ids["cat"])
-    write_json(tmp_path / "p.json", {"train": train})
+    train[0] = replace(train[0], labels=(*train[0].labels, ids["cat"]))
+    protocol_at(tmp_path / "p.json", train=tuple(train))
     words = ["authors", "check-classes", "--class-file", str(classes), "--protocol", str(tmp_path / "p.json")]
     assert main([*words, "--out", str(tmp_path / "right.txt")]) == 0
     said = capsys.readouterr().out

@@ -1,14 +1,91 @@
 """The configuration: defaults, layering, and one clear line for every mistake."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
-from pipeline.config import Config, ConfigError, load_config, parse_config, settings_json
+from pipeline.config import Config, ConfigError, Section, load_config, parse_config, settings_json
+from pipeline.config.__main__ import main as command
+from pipeline.config.renamed import RENAMED
+from pipeline.methods import settings_of
 
 ROOT = Path(__file__).parents[2]
+
+
+def sections(model: type[Section] = Config) -> Iterator[type[Section]]:
+    """Every section, each by its own path."""
+    yield model
+    for field in model.model_fields.values():
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, Section):
+                yield from sections(part)
+
+
+def test_every_key_has_a_docstring() -> None:
+    found = list(sections())
+    assert len(found) > 20
+    for section in found:
+        assert section.__doc__
+        for name, field in section.model_fields.items():
+            nested = isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+            assert field.description or nested, f"{section.__name__}.{name}"
+
+
+def test_config_yaml_is_what_the_command_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["write-defaults", "--check", "--out", str(ROOT / "config.yaml")]) == 0, capsys.readouterr().err
+    written = tmp_path / "config.yaml"
+    assert command(["write-defaults", "--out", str(written)]) == 0
+    assert written.read_text() == (ROOT / "config.yaml").read_text()
+    written.write_text(written.read_text().replace("epochs: 30", "epochs: 31"))
+    assert command(["write-defaults", "--check", "--out", str(written)]) == 1
+    assert command(["write-defaults", "--out", str(written)]) == 0
+    assert written.read_text() == (ROOT / "config.yaml").read_text()
+
+
+def test_a_file_of_the_user_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("train: {threads: 1}\n")
+    assert command(["write-defaults", "--out", str(mine)]) == 2
+    assert mine.read_text() == "train: {threads: 1}\n"
+    assert "was not written by this command" in capsys.readouterr().err
+
+
+def test_every_line_of_config_yaml_with_a_key_has_its_comment() -> None:
+    for line in (ROOT / "config.yaml").read_text().splitlines():
+        if line and not line.lstrip().startswith(("#", "- ")):
+            assert " # " in line, line
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (
+            {"train": {"norms": "frozen"}},
+            "`train.norms` is now `train.freeze_bn`: `norms: frozen` is `freeze_bn: true`",
+        ),
+        ({"train": {"accumulate": 4}}, "`train.accumulate` is now `train.gradient_accumulation`"),
+        ({"train": {"processes": 4}}, "`train.processes` is now `train.world_size`"),
+    ],
+)
+def test_a_former_key_names_its_successor(raw: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(raw)
+
+
+def test_successors_are_keys_of_today() -> None:
+    known = Config().model_dump()
+    for former, now in RENAMED.items():
+        head, *rest = now.split(".")
+        if head == "methods":
+            assert rest[1] in settings_of(rest[0], {}).model_dump()
+            with pytest.raises(ConfigError, match=f"`{former}` is now `{now}`"):
+                settings_of(rest[0], {former.rpartition(".")[2]: 1})
+        else:
+            assert rest[0] in known[head]
 
 
 def test_config_yaml_is_the_model_s_defaults() -> None:

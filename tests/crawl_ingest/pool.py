@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.artifacts import INGEST, QUERIES, read_table, write_json, write_table
+from pipeline.artifacts import INGEST, QUERIES, read_table, write_table
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.__main__ import main
 from pipeline.crawl_ingest.crawl import ingest
 from tests.crawl_ingest.asking import query
+from tests.protocols import protocol_at
 
 
 def jpeg(seed: int) -> bytes:
@@ -36,7 +37,7 @@ class Pool:
             source="url_list", path=str(folder / "list.csv"), timeout=1.0, retries=0, shards=1, **settings
         )
         write_table(folder / "q.parquet", [query("cat")], QUERIES)
-        write_json(folder / "step0.json", {"val": []})
+        protocol_at(folder / "step0.json")
 
     def ingest(self, retry: list[str] | None = None) -> list[str]:
         ingest(

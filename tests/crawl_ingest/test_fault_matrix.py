@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.artifacts import INGEST, QUERIES, read_table, write_json, write_table
+from pipeline.artifacts import INGEST, QUERIES, read_table, write_table
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.reasons import FAILED, REFUSED
 from pipeline.crawl_ingest.crawl import ingest
 from tests.crawl_ingest.asking import query
 from tests.crawl_ingest.server import Answer, RawServer, reply, say
+from tests.protocols import protocol_at
 
 CONNECTIONS = 4
 
@@ -204,7 +205,7 @@ def crawl(folder: Path) -> list[dict[str, Any]]:
         connections_per_host=CONNECTIONS, connections=24, user_agent="web-continual-segmentation/0.1 (me@example.com)",
     )  # fmt: skip
     write_table(folder / "q.parquet", [query("cat")], QUERIES)
-    write_json(folder / "step0.json", {"val": []})
+    protocol_at(folder / "step0.json")
     out = folder / "pool" / "shards" / "step1-00000.tar"
     counts = ingest(folder / "q.parquet", out.stem, folder / "step0.json", settings, out)
     rows = read_table(out.with_suffix(".parquet"), INGEST)

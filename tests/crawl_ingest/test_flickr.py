@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import QUERIES, write_json, write_table
+from pipeline.artifacts import QUERIES, write_table
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.__main__ import main
 from pipeline.crawl_ingest.sources import SearchError
 from pipeline.crawl_ingest.sources.flickr import KEY
 from tests.crawl_ingest.asking import query, search
 from tests.crawl_ingest.server import Answer, RawServer, reply, say
+from tests.protocols import protocol_at
 
 HOST = "flickr.test/services/rest/"
 SETTINGS = CrawlIngest(source="flickr", api=f"http://{HOST}", page_size=3, timeout=20.0, retries=1)
@@ -157,7 +158,7 @@ def test_the_key_is_nowhere_on_disk_and_in_no_message(
     }  # fmt: skip
     serve(raw_server, 2, (lambda _: answers[failing]) if failing else None)
     write_table(tmp_path / "q.parquet", [query("cat")], QUERIES)
-    write_json(tmp_path / "step0.json", {"val": []})
+    protocol_at(tmp_path / "step0.json")
     out = tmp_path / "pool" / "shards" / "step1-00000.tar"
     arguments = ["ingest", "--queries", str(tmp_path / "q.parquet"), "--shard", out.stem, "--out", str(out)]
     settings = json.dumps({"crawl_ingest": SETTINGS.model_dump()})

@@ -18,13 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, write_json, write_table
+from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, write_table
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.crawl import ingest
 from pipeline.crawl_ingest.fetch.host import FetchError
 from pipeline.crawl_ingest.sources import SearchError
 from tests.crawl_ingest.asking import fetch, query, search
 from tests.crawl_ingest.server import RawServer, reply, say
+from tests.protocols import protocol_at
 
 TEXTS = ["A cat on a mat", "CAT!", "concatenate", "", None, "cats", "the mat of a Cat", "café-cat"]
 ANSWERS = [0, 1, 6, 7]
@@ -45,7 +46,7 @@ def jpeg(colour: int) -> bytes:
 def crawl(folder: Path, settings: CrawlIngest, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Crawl one shard of a class plan; return its rows."""
     write_table(folder / "q.parquet", asked, QUERIES)
-    write_json(folder / "step0.json", {"val": []})
+    protocol_at(folder / "step0.json")
     out = folder / "pool" / "shards" / "step1-00000.tar"
     ingest(folder / "q.parquet", out.stem, folder / "step0.json", settings, out)
     return read_table(out.with_suffix(".parquet"), INGEST)

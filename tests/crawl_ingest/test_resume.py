@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.artifacts import INGEST, QUERIES, read_table, write_json, write_table
+from pipeline.artifacts import INGEST, QUERIES, read_table, write_table
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.fetch.network import ENVIRONMENT
 from tests.crawl_ingest.server import RawServer, reply, say, serving
+from tests.protocols import protocol_at
 
 CONNECTIONS = 8
 SETTINGS = CrawlIngest(
@@ -58,7 +59,7 @@ def command(folder: Path, n_queries: int, per_query: int) -> list[str]:
         for i in range(n_queries)
     ]  # fmt: skip
     write_table(folder / "queries.parquet", rows, QUERIES)
-    write_json(folder / "step0.json", {"val": []})
+    protocol_at(folder / "step0.json")
     arguments = ["--queries", folder / "queries.parquet", "--shard", "step1-00000", "--protocol", folder / "step0.json"]
     settings = ["--settings", json.dumps({"crawl_ingest": crawl})]
     out = ["--out", folder / "shards" / "step1-00000.tar"]

@@ -196,7 +196,7 @@ def test_shards_from_before_the_check_join_those_from_after(pool: Pool, monkeypa
     checked(pool, 0.9).ingest()
     out = pool.folder / "m.parquet"
     merge(pool.folder / "q.parquet", [old, pool.out.with_suffix(".parquet")], pool.settings, out)
-    assert pq.read_schema(out).equals(with_safety(MANIFEST))
+    assert pq.read_schema(out).equals(with_safety(MANIFEST).schema)
     rows = read_table(out, MANIFEST)
     scored = [row["shard"] for row in rows if row["safety_score"] is not None]
     assert len(rows) == 12 and scored == ["step1-00000"] * 6

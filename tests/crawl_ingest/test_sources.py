@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, write_json, write_table
+from pipeline.artifacts import INGEST, QUERIES, read_json, read_table, write_table
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.__main__ import main
 from pipeline.crawl_ingest.crawl import ingest
@@ -25,6 +25,7 @@ from pipeline.crawl_ingest.pool.merge import merge
 from pipeline.crawl_ingest.sources import SearchError, open_source
 from tests.crawl_ingest.pool import jpeg
 from tests.crawl_ingest.server import Answer, RawServer, reply, say, serving
+from tests.protocols import protocol_at
 
 API = "http://api.test/v1/images/"
 SETTINGS = CrawlIngest(api=API, timeout=2.0, retries=1, shards=1, per_class=12, page_size=5)
@@ -147,7 +148,7 @@ class Pool:
              "shard": i % shards} for i, text in enumerate(texts)
         ]  # fmt: skip
         write_table(self.queries, rows, QUERIES)
-        write_json(self.protocol, {"val": []})
+        protocol_at(self.protocol)
 
     def ingest(self, number: int = 0, settings: CrawlIngest = SETTINGS) -> list[dict[str, Any]]:
         out = self.shards / f"step1-{number:05d}.tar"

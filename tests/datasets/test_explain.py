@@ -16,7 +16,7 @@ from pipeline.datasets.split_lists import compare_lists, fingerprint, read_list
 
 def test_text_of_15_1_overlap() -> None:
     lines = explain("voc", "15-1")
-    assert lines[0] == "voc 15-5s (also 15-1), overlap, 6 steps"
+    assert lines[0] == "voc 15-1 (also 15-5s), overlap, 6 steps"
     block = lines[lines.index("step 2") : lines.index("step 3")]
     assert block == [
         "step 2",
@@ -94,7 +94,7 @@ def test_imported_lists_decide_the_training_images(lists: Path, minivoc: Path, t
     np.save(lists / "train-1.npy", np.array([4, 2, 9]))
     settings = Datasets(root=str(minivoc), lists=str(lists))
     protocol = write_protocol(settings, 1, tmp_path / "p.json")
-    assert [row["id"] for row in protocol["train"]] == ["mini_000002", "mini_000004", "mini_000009"]
+    assert [row.id for row in protocol.train] == ["mini_000002", "mini_000004", "mini_000009"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The zooming crop and whole-image evaluation, options beside the published transforms."""
 
-import json
 import random
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from PIL import Image
 
 from pipeline.config import Datasets
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.datasets.samples import EvalDataset, TrainListDataset
 from pipeline.datasets.transforms import ScaleGeometry, TrainGeometry, eval_geometry, normalise, pixels
 
@@ -118,9 +118,12 @@ def test_image_and_mask_move_together() -> None:
 
 
 def items(protocol: Path, **settings: object) -> list[dict]:
-    facts = json.loads(protocol.read_text())
-    rows = [{"image_id": r["id"], "role": "dataset", **r} for r in facts["train"][:12]]
-    data = TrainListDataset(rows, facts, Datasets(train_size=160, **settings), "wilson", 0)  # type: ignore[arg-type]
+    step = read_protocol(protocol)
+    rows = [
+        {"image_id": r.id, "role": "dataset", "image": r.image, "mask": r.mask, "labels": r.labels}
+        for r in step.train[:12]
+    ]
+    data = TrainListDataset(rows, step, Datasets(train_size=160, **settings), "wilson", 0)  # type: ignore[arg-type]
     return [data[i] for i in range(len(data))]
 
 
@@ -134,13 +137,13 @@ def test_margins_are_void_or_background_as_chosen(protocols: list[Path]) -> None
 
 
 def test_whole_images_keep_their_size_and_every_pixel(protocols: list[Path]) -> None:
-    facts = json.loads(protocols[1].read_text())
-    whole, crop = EvalDataset(facts, None), EvalDataset(facts, 96)
-    for i, row in enumerate(facts["val"]):
-        width, height = Image.open(row["image"]).size
+    step = read_protocol(protocols[1])
+    whole, crop = EvalDataset(step, None), EvalDataset(step, 96)
+    for i, row in enumerate(step.val):
+        width, height = Image.open(row.image).size
         item = whole[i]
         assert item["image"].shape == (3, height, width) and item["mask"].shape == (height, width)
-        truth = np.asarray(Image.open(row["mask"]))
+        truth = np.asarray(Image.open(row.mask))
         assert (item["mask"] == truth).all(), "every class is known after the last step, in id order"
         assert crop[i]["mask"].shape == (96, 96)
     assert Datasets(eval_crop="full").eval_side is None and Datasets().eval_side == 96

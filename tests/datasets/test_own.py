@@ -10,6 +10,7 @@ from pipeline.config import load_config
 from pipeline.datasets import DatasetError
 from pipeline.datasets.__main__ import main
 from pipeline.datasets.own_init import default_tasks, divide, init_own
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.datasets.readers.own import Own
 from pipeline.datasets.samples import TrainListDataset
 from pipeline.datasets.tasks.files import read_tasks
@@ -32,12 +33,13 @@ def test_init_leads_to_a_protocol_and_a_batch(parts: Path, tmp_path: Path) -> No
         out = tmp_path / f"step{step}.json"
         code = main(["protocol", "--step", str(step), "--out", str(out), "--settings", f'{{"datasets": {settings}}}'])
         assert code == 0
-    from pipeline.artifacts import read_json
-
-    protocol = read_json(out)
-    assert protocol["class_names"] == {"1": "nut", "2": "bolt", "3": "washer", "4": "gear"}
-    assert protocol["order"] == [0, 1, 2, 3, 4] and protocol["dataset"] == f"own:{parts}"
-    rows = [{"image_id": r["id"], "role": "dataset", **r} for r in protocol["train"]]
+    protocol = read_protocol(out)
+    assert protocol.class_names == {1: "nut", 2: "bolt", 3: "washer", 4: "gear"}
+    assert protocol.order == (0, 1, 2, 3, 4) and protocol.dataset == f"own:{parts}"
+    rows = [
+        {"image_id": r.id, "role": "dataset", "image": r.image, "mask": r.mask, "labels": r.labels}
+        for r in protocol.train
+    ]
     item = TrainListDataset(rows, protocol, config.datasets, "plop", 0)[0]
     assert set(item["mask"].unique().tolist()) <= {0, 3, 4, 255}
 

@@ -175,7 +175,7 @@ def test_unmapped_coco_masks_are_recognised(tmp_path: Path) -> None:
 def test_coco_voc(tmp_path: Path) -> None:
     masks = trees.official_voc(tmp_path / "voc")
     trees.official_coco(tmp_path / "coco")
-    prepare("coco_voc", tmp_path, SUBSET)
+    prepare("coco-voc", tmp_path, SUBSET)
     reader = CocoVoc(tmp_path)
     for split in ("train_voc", "val_voc"):
         items = reader.items(split)

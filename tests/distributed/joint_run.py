@@ -1,7 +1,7 @@
 """Trains the steps of a job file, alone or under torchrun, and says what every process saw.
 
 `python -m tests.distributed.joint_run JOBS RESULTS`; a job is a dict of config, recipe or method, protocol, list,
-previous, out, and optionally `norms` over the configuration's, and `sigterm`, [process, iteration] at which that
+previous, out, and optionally `freeze_bn` over the configuration's, and `sigterm`, [process, iteration] at which that
 process gets the signal and the step is run again.
 """
 
@@ -52,8 +52,8 @@ def step_of(job: dict[str, Any], out: Path) -> engine.Step:
         previous = Previous(before / "model.safetensors", before / "method_state.safetensors")
         step = assemble_step(config, job["method"], 0, protocol, listed, previous, out)
     # Here, so that norms of a step 0 from random weights may be frozen, which a user is refused.
-    if "norms" in job:
-        step.train = step.train.model_copy(update={"norms": job["norms"]})
+    if "freeze_bn" in job:
+        step.train = step.train.model_copy(update={"freeze_bn": job["freeze_bn"]})
         move_from_teacher(step.model)
     return step
 

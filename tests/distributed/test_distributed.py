@@ -76,7 +76,7 @@ def base_job(bench: Bench, folder: Path, backbone: str = "small_cnn_dropout", **
 
 def accumulated(job: dict[str, Any]) -> dict[str, Any]:
     """Return the job with its batches in two micro-batches."""
-    return {**job, "config": {**job["config"], "train": {**job["config"]["train"], "accumulate": 2}}}
+    return {**job, "config": {**job["config"], "train": {**job["config"]["train"], "gradient_accumulation": 2}}}
 
 
 @pytest.mark.parametrize("recipe", ["ce_importance", "ssul"])
@@ -159,9 +159,9 @@ def all_jobs(bench: Bench, folder: Path) -> dict[int, dict[str, dict[str, Any]]]
     """Return the jobs of one process and of two: every step as it is, with frozen norms, and those in micro-batches."""
     steps = {name: method_job(bench, name, folder / name) for name in names()}
     steps |= {f"base_{recipe}": recipe_job(bench, recipe, folder / f"base_{recipe}") for recipe in recipe_names()}
-    frozen = {f"{name} frozen": in_folder({**job, "norms": "frozen"}, "frozen") for name, job in steps.items()}
+    frozen = {f"{name} frozen": in_folder({**job, "freeze_bn": True}, "frozen") for name, job in steps.items()}
     parted = {
-        f"{name} accumulated": in_folder(accumulated({**job, "norms": "frozen"}), "accumulated")
+        f"{name} accumulated": in_folder(accumulated({**job, "freeze_bn": True}), "accumulated")
         for name, job in steps.items()
     }
     rest = {"whole": base_job(bench, folder / "whole"), "cut": base_job(bench, folder / "cut", sigterm=[1, 4])}
@@ -279,7 +279,9 @@ def test_norms_share_statistics_or_are_refused(joint: Any) -> None:
 
 def command(bench: Bench, listed: Path, out: Path, accumulate: int = 1, **changes: Any) -> list[str]:
     phase = {"batch_size": 4, "iterations": 24, **changes}
-    config = bench.config("small_cnn", phase=phase, checkpoint_every=3, accumulate=accumulate).model_dump(mode="json")
+    config = bench.config("small_cnn", phase=phase, checkpoint_every=3, gradient_accumulation=accumulate).model_dump(
+        mode="json"
+    )
     settings = json.dumps({key: config[key] for key in ("train", "datasets")})
     files = ["--protocol", str(bench.protocols[0]), "--train-list", str(listed), "--out", str(out)]
     return ["--processes", "2", "base", "--recipe", "ce", "--seed", "0", *files, "--settings", settings]
@@ -353,7 +355,7 @@ def test_a_batch_that_does_not_divide_is_one_clear_line(bench: Bench, tmp_path: 
 
 def test_processes_are_no_reason_to_train_again() -> None:
     raw = {"experiment": {"runs": [{"method": "ft"}]}, "train": {"threads": 3}}
-    alone, several = Workflow(raw), Workflow({**raw, "train": {"threads": 3, "processes": 4}})
+    alone, several = Workflow(raw), Workflow({**raw, "train": {"threads": 3, "world_size": 4}})
     assert (alone.base_settings(), alone.run_settings("ft")) == (several.base_settings(), several.run_settings("ft"))
     assert (alone.training_threads(), several.training_threads()) == (3, 12)
 
@@ -361,7 +363,7 @@ def test_processes_are_no_reason_to_train_again() -> None:
 def test_micro_batches_and_norms_are_a_reason_to_train_again() -> None:
     raw = {"experiment": {"runs": [{"method": "ft"}]}}
     plain = Workflow(raw)
-    for key, value in (("accumulate", 2), ("norms", "frozen")):
+    for key, value in (("gradient_accumulation", 2), ("freeze_bn", True)):
         other = Workflow({**raw, "train": {key: value}})
         assert json.loads(other.run_settings("ft"))["train"][key] == value
         assert other.run_settings("ft") != plain.run_settings("ft") and other.base_settings() != plain.base_settings()

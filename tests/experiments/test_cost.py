@@ -35,8 +35,9 @@ def test_a_convolution_by_hand() -> None:
 
 
 def test_iterations_and_parameters_of_a_published_experiment() -> None:
-    config = load_config([ROOT / "experiments" / "voc_15-5_overlap_plop.yaml"])
-    base, step = step_costs(config, config.experiment.runs[0])
+    config = load_config([ROOT / "experiments" / "voc_15-5_overlap_resnet101.yaml"])
+    (plop,) = [run for run in config.experiment.runs if run.name == "plop"]
+    base, step = step_costs(config, plop)
     # web_wilss.md 3.8 for the parameters; 30 epochs of 9568 and 2145 images in whole batches of 24.
     assert (base.parameters, step.parameters) == (58_039_376, 58_040_661)
     assert (base.iterations, step.iterations) == (30 * 398, 30 * 89)

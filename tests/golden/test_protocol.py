@@ -216,7 +216,8 @@ def test_W37_image_level_vectors() -> None:
 
 
 def test_aliases_and_mistakes() -> None:
-    assert canonical_task("voc", "15-1") == "15-5s"
+    assert canonical_task("voc", "15-1") == canonical_task("voc", "15-5s") == "15-1"
+    assert canonical_task("voc", "15-5s_b") == "15-1_b"
     assert canonical_task("minivoc", "10-1") == "10-10s"
     with pytest.raises(ValueError, match="unknown task `15-6`.*did you mean"):
         canonical_task("voc", "15-6")

@@ -1,6 +1,7 @@
 """Checks W38, W50 and W51 of web_wilss.md: items of the original folders of web, replay and noun files."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pipeline.config import Datasets
 from pipeline.datasets import DatasetError
 from pipeline.datasets.original_layout import class_web_rows, replay_rows
 from pipeline.datasets.samples import TrainListDataset
-from pipeline.datasets.tasks import order
+from tests.protocols import VOC
 
 FOLDERS = [
     "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining_table", "dog",
@@ -33,13 +34,7 @@ def web(tmp_path: Path) -> Path:
 
 def samples(rows: list[dict], all_labels: bool = False) -> TrainListDataset:
     """The rows as training samples of 15-5 step 1."""
-    protocol = {
-        "dataset": "voc",
-        "task": "15-5",
-        "step": 1,
-        "order": order("voc", "15-5", 1),
-        "class_names": {str(c): str(c) for c in range(1, 21)},
-    }
+    protocol = replace(VOC, step=1, order=tuple(range(21)))
     return TrainListDataset(rows, protocol, Datasets(train_size=32), "wilson", seed=0, all_labels=all_labels)
 
 

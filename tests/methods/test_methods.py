@@ -27,8 +27,17 @@ def test_methods_of_the_story_are_registered() -> None:
         ("wilson", {"alhpa": 1}, "unknown key `methods.wilson.alhpa`; did you mean `alpha`"),
         ("wilson", {"alpha": "high"}, "`methods.wilson.alpha` is 'high', expected float like 0.5"),
         ("wilson", {"affinity": 1}, "expected bool like True"),
-        ("plop", {"median": "mean"}, "`methods.plop`: `median` is 'mean', expected one of published, exact"),
-        ("ssul", {"ssul": "SATS"}, "`ssul` is 'SATS', expected one of original, sats"),
+        ("plop", {"median": "mean"}, "`methods.plop.median` is 'mean', expected one of published, exact$"),
+        (
+            "ssul",
+            {"implementation": "SATS"},
+            "`methods.ssul.implementation` is 'SATS', expected one of original, sats",
+        ),
+        ("wilson", {"pooling": "max"}, "`methods.wilson.pooling` is 'max', expected one of ngwp, att, mean$"),
+        ("wilson", {"alpha": True}, "`methods.wilson.alpha` is True, expected float like 0.5"),
+        ("rw", {"interval": 2.0}, "`methods.rw.interval` is 2.0, expected int like 10"),
+        ("rw", {"interval": 0}, "`methods.rw.interval` is 0: Input should be greater than or equal to 1"),
+        ("ft", {"alpha": 1}, "unknown key `methods.ft.alpha`; known keys: none"),
     ],
 )
 def test_mistakes_name_the_nearest(name: str, values: dict, message: str) -> None:
@@ -38,25 +47,25 @@ def test_mistakes_name_the_nearest(name: str, values: dict, message: str) -> Non
 
 PUBLISHED = [
     # method, data set, task, backbone, values: ciss_methods.md 4.13
-    ("lwf", "voc", "15-5", "deeplabv3_resnet101", {"weight": 100}),
-    ("lwf_mc", "voc", "15-1", "deeplabv3_resnet101", {"weight": 10}),
-    ("ilt", "voc", "15-5", "deeplabv3_resnet101", {"weight": 100, "feature_weight": 100}),
-    ("ilt", "ade", "100-10", "segformer_b2", {"weight": 10, "feature_weight": 10}),
-    ("ewc", "voc", "15-5", "deeplabv3_resnet101", {"weight": 500, "decay": 0.9}),
-    ("ewc", "voc", "15-5", "segformer_b2", {"weight": 100}),
-    ("pi", "ade", "100-50", "deeplabv3_resnet101", {"weight": 500}),
-    ("pi", "voc", "15-1", "segformer_b2", {"weight": 100}),
-    ("rw", "voc", "19-1", "deeplabv3_resnet101", {"weight": 100, "decay": 0.9, "interval": 10}),
-    ("mib", "voc", "15-5", "deeplabv3_resnet101", {"weight": 10}),
-    ("mib", "voc", "15-1", "deeplabv3_resnet101", {"weight": 100}),
-    ("mib", "voc", "15-5s", "deeplabv3_resnet101", {"weight": 100}),
-    ("mib", "ade", "100-10", "deeplabv3_resnet101", {"weight": 10}),
-    ("mib", "voc", "15-1", "segformer_b2", {"weight": 40}),
+    ("lwf", "voc", "15-5", "deeplabv3_resnet101", {"loss_kd": 100}),
+    ("lwf_mc", "voc", "15-1", "deeplabv3_resnet101", {"icarl_importance": 10}),
+    ("ilt", "voc", "15-5", "deeplabv3_resnet101", {"loss_kd": 100, "loss_de": 100}),
+    ("ilt", "ade", "100-10", "segformer_b2", {"loss_kd": 10, "loss_de": 10}),
+    ("ewc", "voc", "15-5", "deeplabv3_resnet101", {"reg_importance": 500, "decay": 0.9}),
+    ("ewc", "voc", "15-5", "segformer_b2", {"reg_importance": 100}),
+    ("pi", "ade", "100-50", "deeplabv3_resnet101", {"reg_importance": 500}),
+    ("pi", "voc", "15-1", "segformer_b2", {"reg_importance": 100}),
+    ("rw", "voc", "19-1", "deeplabv3_resnet101", {"reg_importance": 100, "decay": 0.9, "interval": 10}),
+    ("mib", "voc", "15-5", "deeplabv3_resnet101", {"loss_kd": 10}),
+    ("mib", "voc", "15-1", "deeplabv3_resnet101", {"loss_kd": 100}),
+    ("mib", "voc", "15-5s", "deeplabv3_resnet101", {"loss_kd": 100}),
+    ("mib", "ade", "100-10", "deeplabv3_resnet101", {"loss_kd": 10}),
+    ("mib", "voc", "15-1", "segformer_b2", {"loss_kd": 40}),
     ("plop", "voc", "10-1", "segformer_b2", {"pod_factor": 0.01, "logits_factor": 0.0005, "threshold": 0.001}),
     ("plop", "ade", "50-50", "deeplabv3_resnet101", {"pod_factor": 0.001, "logits_factor": 0.00001}),
     ("ssul", "voc", "15-1", "deeplabv3_resnet101_ssul", {"threshold": 0.7, "background_lr": 1e-4}),
-    ("sats", "voc", "15-1", "segformer_b2", {"weight": 20, "transfer_weight": 20, "threshold": 0.001}),
-    ("sats", "voc", "15-1", "deeplabv3_resnet101", {"weight": 20, "feature_weight": 0.2}),
+    ("sats", "voc", "15-1", "segformer_b2", {"loss_kd": 20, "transfer_weight": 20, "threshold": 0.001}),
+    ("sats", "voc", "15-1", "deeplabv3_resnet101", {"loss_kd": 20, "feature_weight": 0.2}),
     ("wilson", "voc", "15-5", "deeplabv3_resnet101", {"alpha": 0.5, "localizer_width": 256}),
     ("wilson", "coco-voc", "60-20", "deeplabv3_resnet101", {"alpha": 0.9}),
     ("web_wilss", "coco-voc", "60-20", "deeplabv3_resnet101", {"alpha": 0.5}),
@@ -71,9 +80,9 @@ def test_published_settings_resolve_per_task(method: str, dataset: str, task: st
 
 
 def test_an_overridden_value_is_said_with_the_published_one() -> None:
-    settings = settings_of("mib", {"weight": 3}, "voc", "15-1", "deeplabv3_resnet101")
+    settings = settings_of("mib", {"loss_kd": 3}, "voc", "15-1", "deeplabv3_resnet101")
     lines = overridden("mib", settings, "voc", "15-1", "deeplabv3_resnet101")
-    assert lines == ["methods.mib.weight is 3.0; published for voc 15-1 on deeplabv3_resnet101: 100.0"]
+    assert lines == ["methods.mib.loss_kd is 3.0; published for voc 15-1 on deeplabv3_resnet101: 100.0"]
 
 
 @pytest.mark.parametrize("name", names())

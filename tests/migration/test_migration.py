@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.artifacts import PSEUDOLABELS, ArtifactError, read_table
 from pipeline.datasets import DatasetError
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.migration.__main__ import main
 from pipeline.migration.checkpoint import convert_original, import_checkpoint
 from pipeline.migration.replay import import_replay
@@ -94,7 +95,7 @@ def test_what_does_not_fit_is_refused_with_the_reason(
     state = original()
     change(state)
     with pytest.raises(ArtifactError, match=message):
-        convert_original(Path("x.pth"), state, json.loads(protocols[1].read_text()), BACKBONE)
+        convert_original(Path("x.pth"), state, read_protocol(protocols[1]), BACKBONE)
 
 
 class Payload:

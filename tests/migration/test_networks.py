@@ -1,7 +1,6 @@
 """Checkpoints of SSUL and of SATS's SegFormer: what they compute, and what is refused."""
 
 import argparse
-import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.artifacts import ArtifactError
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.methods import Heads, get, settings_of
 from pipeline.migration.__main__ import main
 from pipeline.migration.checkpoint import convert_original
@@ -73,7 +73,7 @@ def test_an_ssul_network_computes_what_the_original_does(protocols: list[Path]) 
     torch.manual_seed(0)
     network = SsulNetwork(WITH_UNKNOWN).eval()
     perturb(network)
-    protocol = json.loads(protocols[1].read_text())
+    protocol = read_protocol(protocols[1])
     state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     model = convert_original(Path("x.pth"), state, protocol).eval()
     assert model.backbone == "deeplabv3_resnet101_ssul"
@@ -117,14 +117,14 @@ def test_what_does_not_fit_is_listed(sats: SatsNetwork, protocols: list[Path], c
     state = sats.published()
     change(state)
     with pytest.raises(ArtifactError, match=message):
-        convert_original(Path("x.pth"), state, json.loads(protocols[1].read_text()))
+        convert_original(Path("x.pth"), state, read_protocol(protocols[1]))
 
 
 def test_ssul_as_released_with_sats_brings_its_unknown_class(protocols: list[Path]) -> None:
     with torch.device("meta"):
         state = SatsNetwork(WITH_UNKNOWN).published()
     state = {key: torch.zeros(()).expand(value.shape) for key, value in state.items()}
-    model = convert_original(Path("x.pth"), state, json.loads(protocols[1].read_text()))
+    model = convert_original(Path("x.pth"), state, read_protocol(protocols[1]))
     assert follows("ssul", {"ssul": "sats"}, model)
 
 

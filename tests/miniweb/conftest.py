@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ import pytest
 from pipeline.artifacts import TRUTH, read_table
 from pipeline.config import MiniWeb
 from pipeline.crawl_ingest.fetch.network import connector
+from pipeline.datasets.protocol_file import ImageRecord
 from pipeline.miniweb.drawing import draw_scene
 from pipeline.miniweb.server import MiniWebServer, serving
 from pipeline.miniweb.site import build_site, read_index
+from tests.protocols import protocol_at
 
 BASE, NEW = [3, 8, 12], [17, 20]
 SETTINGS = MiniWeb(
@@ -32,12 +33,12 @@ def write_protocols(folder: Path) -> list[Path]:
         path = folder / f"val{number}.jpg"
         classes = [BASE[number % 3]]
         draw_scene(np.random.default_rng((99, number)), classes).image.save(path, quality=92)
-        val.append({"id": path.stem, "image": str(path), "mask": "", "labels": classes})
+        val.append(ImageRecord(path.stem, str(path), "", tuple(classes)))
     paths = []
     for step in (0, 1):
-        paths.append(folder / f"step{step}.json")
-        facts = {"step": step, "classes_per_step": [[0, *BASE], NEW], "val": val, "train": []}
-        paths[-1].write_text(json.dumps(facts))
+        order = (0, *BASE, *NEW) if step else (0, *BASE)
+        values = {"step": step, "classes_per_step": ((0, *BASE), tuple(NEW)), "order": order, "val": tuple(val)}
+        paths.append(protocol_at(folder / f"step{step}.json", **values))
     return paths
 
 

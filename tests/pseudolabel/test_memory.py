@@ -8,6 +8,7 @@ import torch
 from pipeline.artifacts import read_json
 from pipeline.config import Datasets, parse_config
 from pipeline.datasets.protocol import write_protocol
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.datasets.samples import TrainListDataset
 from pipeline.pseudolabel import write_train_list
 from pipeline.pseudolabel.__main__ import main
@@ -43,12 +44,12 @@ def test_joint_training_sees_every_image_once_with_all_labels(steps: list[Path],
 
 
 def test_true_labels_reach_training(steps: list[Path], tmp_path: Path) -> None:
-    protocol = read_json(steps[1])
-    shared = [row for row in protocol["train"] if {11, 12, 13, 14, 15} & set(row["labels"])][:6]
+    protocol = read_protocol(steps[1])
+    shared = [row for row in protocol.train if {11, 12, 13, 14, 15} & set(row.labels)][:6]
     settings = parse_config({"datasets": {"train_size": 64}}).datasets
     seen = {}
     for role in ("dataset", "memory"):
-        rows = [{"image_id": r["id"], "role": role, **{k: r[k] for k in ("image", "mask", "labels")}} for r in shared]
+        rows = [{"image_id": r.id, "role": role, "image": r.image, "mask": r.mask, "labels": r.labels} for r in shared]
         masks = torch.stack([item["mask"] for item in TrainListDataset(rows, protocol, settings, "plop", seed=0)])
         seen[role] = {int(v) for v in masks.unique()}
     assert not seen["dataset"] & set(range(1, 11)), "old classes are background"

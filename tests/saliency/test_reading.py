@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from PIL import Image
 from pipeline.config import Datasets
 from pipeline.datasets import DatasetError
 from pipeline.datasets.images import open_mask
+from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.datasets.saliency import open_saliency
 from pipeline.datasets.samples import TrainListDataset
 
@@ -21,20 +21,19 @@ SETTINGS = Datasets(train_size=48)
 
 
 @pytest.fixture
-def protocol(protocols: list[Path]) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(protocols[0].read_text())
-    return loaded
+def protocol(protocols: list[Path]) -> Protocol:
+    return read_protocol(protocols[0])
 
 
 @pytest.fixture
-def rows(protocol: dict[str, Any]) -> list[dict[str, Any]]:
+def rows(protocol: Protocol) -> list[dict[str, Any]]:
     return [
-        {"image_id": r["id"], "role": "dataset", "image": r["image"], "mask": r["mask"], "labels": r["labels"]}
-        for r in protocol["train"][:12]
+        {"image_id": r.id, "role": "dataset", "image": r.image, "mask": r.mask, "labels": list(r.labels)}
+        for r in protocol.train[:12]
     ]
 
 
-def test_saliency_moves_with_the_mask(rows: list[dict[str, Any]], protocol: dict[str, Any], tmp_path: Path) -> None:
+def test_saliency_moves_with_the_mask(rows: list[dict[str, Any]], protocol: Protocol, tmp_path: Path) -> None:
     # Each map marks exactly the foreground of its mask, void included, so that after any geometry the two must agree.
     for row in rows:
         Image.fromarray((open_mask(row["mask"]) > 0).astype(np.uint8) * 255).save(tmp_path / f"{row['image_id']}.png")
@@ -49,19 +48,19 @@ def test_saliency_moves_with_the_mask(rows: list[dict[str, Any]], protocol: dict
             assert item["saliency"].shape == (48, 48) and item["saliency"].dtype == torch.bool
             # Classes of a later step are background in the mask of step 0 and stay salient.
             assert (item["saliency"] | (item["mask"] == 0)).all()
-            known = set(rows[index]["labels"]) <= set(protocol["order"])
+            known = set(rows[index]["labels"]) <= set(protocol.order)
             assert not known or torch.equal(item["saliency"], item["mask"] != 0)
             assert torch.equal(item["image"], without["image"]) and torch.equal(item["mask"], without["mask"])
             shares.append(item["saliency"].float().mean().item())
     assert len(set(shares)) > len(rows)
 
 
-def test_no_folder_means_no_saliency_and_not_an_empty_one(rows: list[dict[str, Any]], protocol: dict[str, Any]) -> None:
+def test_no_folder_means_no_saliency_and_not_an_empty_one(rows: list[dict[str, Any]], protocol: Protocol) -> None:
     assert "saliency" not in TrainListDataset(rows, protocol, SETTINGS, "plop", seed=0)[0]
 
 
 def test_images_without_a_mask_have_saliency_too(
-    rows: list[dict[str, Any]], protocol: dict[str, Any], tmp_path: Path
+    rows: list[dict[str, Any]], protocol: Protocol, tmp_path: Path
 ) -> None:
     web = rows[0] | {"role": "web", "mask": ""}
     width, height = Image.open(web["image"]).size
@@ -71,7 +70,7 @@ def test_images_without_a_mask_have_saliency_too(
 
 
 def test_a_missing_damaged_or_foreign_map_names_the_rule(
-    rows: list[dict[str, Any]], protocol: dict[str, Any], tmp_path: Path
+    rows: list[dict[str, Any]], protocol: Protocol, tmp_path: Path
 ) -> None:
     data = TrainListDataset(rows, protocol, SETTINGS, "plop", seed=0, saliency=tmp_path)
     path = tmp_path / f"{rows[0]['image_id']}.png"

@@ -1,6 +1,7 @@
 """Micro-batches: the gradients, counts, statistics and images of the whole batch. Every method: test_distributed.py."""
 
 import copy
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import Config, load_config
-from pipeline.distributed import whole_batch
+from pipeline.distributed.whole_batch import WholeBatch
 from pipeline.experiments.estimate import step_costs
-from pipeline.losses import cross_entropy
+from pipeline.losses import cross_entropy, summed_bce
 from pipeline.losses.wilson import segmentation_loss
 from pipeline.models.norm import keep_statistics
 from pipeline.train import engine
@@ -40,15 +41,15 @@ class _Images:
         self.targets, self.weights = torch.rand(8, 5, 6, 6), torch.tensor([1.0, 1, 1, 0, 0, 1, 0, 0])
         self.passes = 0
 
-    def losses(self, part: slice) -> dict[str, Tensor]:
+    def losses(self, part: slice, whole: WholeBatch) -> dict[str, Tensor]:
         self.passes += 1
         logits = self.net(self.images[part])
         return {
-            "ce": cross_entropy(logits, self.masks[part], reduction="mean_valid"),
-            "seg": segmentation_loss(logits, self.targets[part], self.weights[part]),
+            "ce": cross_entropy(logits, self.masks[part], reduction="mean_valid", count=whole.count("labelled")),
+            "seg": segmentation_loss(logits, self.targets[part], self.weights[part], count=whole.count("images")),
         }
 
-    def plain(self, part: slice) -> dict[str, Tensor]:
+    def plain(self, part: slice, whole: WholeBatch) -> dict[str, Tensor]:
         self.passes += 1
         return {"ce": cross_entropy(self.net(self.images[part]), self.masks[part])}
 
@@ -72,7 +73,6 @@ def test_gradients_and_terms_are_those_of_the_batch(parts: int, counting: bool) 
     assert terms.keys() == shown.keys() and not any(term.requires_grad for term in terms.values())
     for a, b in zip([*expected, *shown.values()], [*got, *terms.values()], strict=True):
         assert torch.allclose(a, b, atol=1e-6)
-    assert whole_batch.parts() == 1
 
 
 def test_counting_leaves_no_trace() -> None:
@@ -92,9 +92,58 @@ def test_counting_leaves_no_trace() -> None:
 def test_a_part_that_counts_more_than_the_first_is_our_mistake() -> None:
     data = _Images()
     parts = iter([data.plain, data.losses])
-    with pytest.raises(AssertionError, match="more counts than the first"):
-        data.gradients(2, lambda part: next(parts)(part))
-    assert whole_batch.parts() == 1, "the next step starts clean"
+    with pytest.raises(AssertionError, match="asked for in one micro-batch and not in another: images, labelled"):
+        data.gradients(2, lambda part, whole: next(parts)(part, whole))
+
+
+def test_a_part_that_counts_less_than_the_first_is_our_mistake() -> None:
+    """Also in the second pass, where the count is known and the sum would be right by accident."""
+    data = _Images()
+    for order in ([data.losses, data.plain], [data.losses, data.losses, data.losses, data.plain]):
+        parts = iter(order)
+        with pytest.raises(AssertionError, match="in one micro-batch and not in another: images, labelled"):
+            data.gradients(2, lambda part, whole, parts=parts: next(parts)(part, whole))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_two_losses_with_one_name_are_our_mistake(parts: int) -> None:
+    data = _Images()
+
+    def losses(part: slice, whole: WholeBatch) -> dict[str, Tensor]:
+        logits, count = data.net(data.images[part]), whole.count("labelled")
+        first = cross_entropy(logits, data.masks[part], reduction="mean_valid", count=count)
+        return {"ce": first, "bce": summed_bce(logits, data.masks[part], reduction="mean_valid", count=count)}
+
+    with pytest.raises(
+        AssertionError, match="`labelled` asked for twice in one micro-batch; two losses need two names"
+    ):
+        data.gradients(parts, losses)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_counts_belong_to_their_names_whatever_the_order(turned: bool) -> None:
+    """Every second micro-batch asks in the other order; by order of asking the two counts would be mixed up."""
+    data, order = _Images(nn.GroupNorm(2, 4)), itertools.count()
+    expected, shown = data.gradients(1, data.losses)
+
+    def losses(part: slice, whole: WholeBatch) -> dict[str, Tensor]:
+        logits = data.net(data.images[part])
+        terms = {
+            "ce": lambda: cross_entropy(
+                logits, data.masks[part], reduction="mean_valid", count=whole.count("labelled")
+            ),
+            "seg": lambda: segmentation_loss(
+                logits, data.targets[part], data.weights[part], count=whole.count("images")
+            ),
+        }
+        names = ["ce", "seg"] if not turned or next(order) % 2 else ["seg", "ce"]
+        return {name: terms[name]() for name in names}
+
+    got, terms = data.gradients(4, losses)
+    for name in shown:
+        assert torch.allclose(shown[name], terms[name], atol=1e-6)
+    for a, b in zip(expected, got, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
 
 
 def test_plain_norms_differ_and_frozen_ones_do_not() -> None:
@@ -125,7 +174,7 @@ def test_micro_batches_hold_the_images_of_the_batch(method: str, bench: Bench, t
     base = bench.base("bce" if method == "wilson" else "ce", "small_cnn")
     phase = {"batch_size": 4, "iterations": 5}
     whole = bench.step(method, "small_cnn", 1, base, tmp_path / "whole", phase=phase)
-    parted = bench.step(method, "small_cnn", 1, base, tmp_path / "parted", phase=phase, accumulate=2)
+    parted = bench.step(method, "small_cnn", 1, base, tmp_path / "parted", phase=phase, gradient_accumulation=2)
     assert whole.iterations == parted.iterations == 5
     for one, other in zip(whole.source.batches(0, 5), parted.source.batches(0, 5), strict=True):
         assert sorted(one.image_ids) == sorted(other.image_ids)
@@ -138,8 +187,8 @@ def test_micro_batches_hold_the_images_of_the_batch(method: str, bench: Bench, t
 def test_settings_that_cannot_work_are_one_clear_line(bench: Bench, tmp_path: Path) -> None:
     base, phase = bench.base("ce", "small_cnn"), {"batch_size": 4}
     with pytest.raises(ValueError, match="4 does not divide among 1 processes with 3 micro-batches each"):
-        bench.step("ft", "small_cnn", 1, base, tmp_path, phase=phase, accumulate=3)
-    config = bench.config("small_cnn", norms="frozen")
+        bench.step("ft", "small_cnn", 1, base, tmp_path, phase=phase, gradient_accumulation=3)
+    config = bench.config("small_cnn", freeze_bn=True)
     with pytest.raises(ValueError, match="step 0 begins from random weights.*set train.pretrained"):
         engine_base(config, bench, tmp_path)
 
@@ -159,7 +208,7 @@ def test_small_gpu_keeps_the_recipe(name: str) -> None:
     plain, small = with_and_without_preset(name)
     for phase in ("base", "step"):
         assert getattr(plain.train, phase) == getattr(small.train, phase)
-        assert getattr(plain.train, phase).batch_size % small.train.accumulate == 0
+        assert getattr(plain.train, phase).batch_size % small.train.gradient_accumulation == 0
 
 
 def with_and_without_preset(name: str) -> tuple[Config, Config]:
@@ -182,9 +231,9 @@ def test_small_gpu_sees_the_losses_and_statistics_of_the_plain_run(
     """The preset's settings against a run that differs in nothing but micro-batches; float32, where 1e-5 means it."""
     preset = load_config([PRESET]).train
     base, seen = bench.base("bce" if method == "web_wilss" else "ce", "small_cnn"), {}
-    for accumulate in (1, preset.accumulate):
+    for accumulate in (1, preset.gradient_accumulation):
         phase = {"batch_size": 4, "iterations": 4, "epochs": 4}
-        changes = {"norms": preset.norms, "precision": "float32", "accumulate": accumulate}
+        changes = {"freeze_bn": preset.freeze_bn, "precision": "float32", "gradient_accumulation": accumulate}
         step = bench.step(method, "small_cnn", 1, base, tmp_path / str(accumulate), phase=phase, **changes)
         move_from_teacher(step.model)
         losses, real = [], engine._iterate

@@ -1,6 +1,6 @@
 """The score by which `keep: best` chooses an epoch."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from pipeline.config import Datasets
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.methods import StepInfo, get, settings_of
 from pipeline.models import build_model
 from pipeline.train.best import StepScore
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_the_score_follows_the_rule_that_the_step_is_trained_by(
     protocols: list[Path], label_map: str, counted: str
 ) -> None:
-    protocol = json.loads(protocols[1].read_text())
-    protocol["val"] = protocol["val"][:12]
+    whole = read_protocol(protocols[1])
+    protocol = replace(whole, val=whole.val[:12])
     method = get("ft")(settings_of("ft", {}), StepInfo("voc", "15-5", 1, (16, 5), epochs=1, seed=0))
     assert method.label_rule == "plop"
     model = build_model("small_cnn", [16, 5])
@@ -30,7 +31,7 @@ def test_the_score_follows_the_rule_that_the_step_is_trained_by(
             classifier.weight.zero_()
             classifier.bias.zero_()
         model.classifiers[0].bias[0] = 1
-    masks = [np.asarray(Image.open(row["mask"])) for row in protocol["val"]]
+    masks = [np.asarray(Image.open(row.mask)) for row in protocol.val]
     pixels = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)
     background, old, new = pixels[0], pixels[1:16].sum(), pixels[16:21]
     assert old and new.any()

@@ -14,7 +14,7 @@ from tests.workflow.conftest import TINY, Workspace
 pytestmark = pytest.mark.slow
 RUNS = [
     {"method": "ft"},
-    {"method": "ewc", "settings": {"weight": 10.0}},
+    {"method": "ewc", "settings": {"reg_importance": 10.0}},
     {"method": "mib", "variant": "memory", "memory": 8},
     {"method": "plop"},
     {"method": "ssul"},

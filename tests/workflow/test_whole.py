@@ -69,7 +69,7 @@ CHANGES = {
                                                "noun_comparison_replay": 1, "select_replay": 1, "pseudolabel": 1,
                                                **SELECTION}),
     "methods.wilson.alpha": (0.9, {"train_step": 1, "evaluate": 1, **REPORT}),
-    "methods.web_wilss.encoder_weight": (2.0, {"train_step": 1, "evaluate": 1, **REPORT}),
+    "methods.web_wilss.loss_de": (2.0, {"train_step": 1, "evaluate": 1, **REPORT}),
     "fourier_filter.selection.budget": (5, SELECTION),
     "eval.batch_size": (7, {"evaluate_base": 2, "evaluate": 3, **REPORT}),
     "train.step.lr": (0.004, {"train_step": 3, "evaluate": 3, **REPORT}),

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_json, read_table, write_table, write_text
+from pipeline.artifacts import CAPTIONS, MANIFEST, NOUN_FILTER, NOUNS, read_table, write_table, write_text
+from pipeline.artifacts.rows import CaptionRow, NounRow
 from pipeline.captioning.authors import files
+from pipeline.datasets.protocol_file import read_protocol
 
 _CONVERSIONS = ("import-captions", "import-nouns", "export-captions", "export-nouns", "export-filtered")
 
@@ -38,9 +40,15 @@ def add_authors(commands: Any) -> None:
 
 def import_captions(folder: Path, out: Path) -> None:
     """Write a captions table of a folder of caption files; an image is `<id>/<image file name>`."""
-    extra = {"seconds": 0.0, "model": str(folder), "revision": ""}
-    rows = [
-        {"image_id": f"{file.stem}/{name}", "caption": text, "reason": "" if text.strip() else "empty_caption", **extra}
+    rows: list[CaptionRow] = [
+        {
+            "image_id": f"{file.stem}/{name}",
+            "caption": text,
+            "seconds": 0.0,
+            "model": str(folder),
+            "revision": "",
+            "reason": "" if text.strip() else "empty_caption",
+        }
         for file in files.folder_files(folder)
         for name, text in files.read_lines(file)
     ]
@@ -49,7 +57,7 @@ def import_captions(folder: Path, out: Path) -> None:
 
 def import_nouns(folder: Path, out: Path) -> None:
     """Write a nouns table of a folder of noun files; an image is `<id>/<image file name>`."""
-    rows = [
+    rows: list[NounRow] = [
         {"image_id": f"{file.stem}/{name}", "nouns": nouns}
         for file in files.folder_files(folder)
         for name, nouns in files.read_nouns(file)
@@ -94,7 +102,7 @@ def _export(values: dict[str, Any], manifest: Path, out: Path, write: Callable[[
 
 def _check(arguments: argparse.Namespace) -> None:
     names = files.ClassNames.read(arguments.class_file)
-    labels = {row["id"]: row["labels"] for path in arguments.protocol for row in read_json(path)["train"]}
+    labels = {row.id: row.labels for path in arguments.protocol for row in read_protocol(path).train}
     print("\n".join(names.report(files.ClassNames.of(labels) if labels else None)))
     if arguments.out:
         (names.corrected() if names.exchanged else names).write(arguments.out)

@@ -15,6 +15,7 @@ from pipeline.captioning.captioners import Captioner
 from pipeline.captioning.captioners.generation import device_of, dtype_of, one_line, to_device
 from pipeline.captioning.captioners.snapshot import check_local_code, commit_of, digest, files_of
 from pipeline.config import Captioner as Settings
+from pipeline.runtime.shipped import located
 
 
 class TransformersCaptioner(Captioner):
@@ -25,7 +26,8 @@ class TransformersCaptioner(Captioner):
     """
 
     def __init__(self, settings: Settings) -> None:
-        folder = Path(settings.model)
+        model = located(settings.model)
+        folder = Path(model)
         if folder.is_dir():
             os.environ["HF_HUB_OFFLINE"] = "1"
             check_local_code(folder, settings)
@@ -34,15 +36,11 @@ class TransformersCaptioner(Captioner):
         self.settings, self.model = settings, settings.model
         where: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code}
         try:
-            self.revision = (
-                digest(files_of(folder)) if folder.is_dir() else commit_of(settings.model, settings.revision)
-            )
+            self.revision = digest(files_of(folder)) if folder.is_dir() else commit_of(model, settings.revision)
             if not folder.is_dir():
                 where["revision"] = self.revision
-            self.processor = AutoProcessor.from_pretrained(settings.model, **where)
-            network: Any = AutoModelForImageTextToText.from_pretrained(
-                settings.model, dtype=dtype_of(settings), **where
-            )
+            self.processor = AutoProcessor.from_pretrained(model, **where)
+            network: Any = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype_of(settings), **where)
         except (OSError, ValueError, KeyError, ImportError) as error:
             first = str(error).strip().splitlines()[0]
             raise ValueError(f"captioner `{settings.model}` cannot be loaded: {first}") from None

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from pipeline.artifacts import MANIFEST, NOUN_FILTER, TRUTH, iter_table, read_json, read_table, write_text
+from pipeline.artifacts import MANIFEST, NOUN_FILTER, TRUTH, iter_table, read_table, write_text
+from pipeline.datasets.protocol_file import read_protocol
 
 _YES, _NO = {"1", "true", "yes"}, {"0", "false", "no"}
 
@@ -38,7 +39,7 @@ def calibrate(
     and wrong images in the sample keep the common threshold.
     Raises ValueError if no image of the sample is in the table.
     """
-    names = {int(k): name for k, name in read_json(protocol)["class_names"].items()}
+    names = read_protocol(protocol).class_names
     judged: dict[int, list[tuple[float, bool]]] = defaultdict(list)
     for part in iter_table(scores, NOUN_FILTER, ["image_id", "class_id", "score"]):
         for image, class_id, score in zip(*part.values(), strict=True):

@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.artifacts import MANIFEST, NOUN_FILTER, count_rows, iter_table, read_json, table_writer
+from pipeline.artifacts import MANIFEST, NOUN_FILTER, count_rows, iter_table, table_writer
 from pipeline.captioning.authors.files import CLASS_NAMES
 from pipeline.captioning.authors.released import PICKS
 from pipeline.captioning.noun_filter.similarity import Similarity, build
 from pipeline.captioning.noun_filter.texts import Texts
 from pipeline.captioning.vocabulary import Vocabulary
 from pipeline.config import ConfigError, NounFilter, nearest
+from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.datasets.readers.class_names import VOC as VOC_NAMES
 from pipeline.runtime.progress import Progress
 
@@ -49,7 +50,7 @@ def filter_nouns(
     alone and at most two images per query, the authors' names of its classes (`released`). A NaN score rejects.
     `labels` are the known classes the caption names, the queried class included where kept.
     """
-    judge = Judge(role, read_json(protocol), texts, settings, source, vocabulary)
+    judge = Judge(role, read_protocol(protocol), texts, settings, source, vocabulary)
     progress: Progress | None = None
     about = {**settings.model_dump(), "vocabulary": vocabulary}
     with table_writer(out, NOUN_FILTER, provenance=about) as write:
@@ -73,7 +74,7 @@ class Judge:
     def __init__(
         self,
         role: Role,
-        protocol: dict[str, Any],
+        protocol: Protocol,
         texts: Texts,
         settings: NounFilter,
         source: Texts | None,
@@ -83,8 +84,8 @@ class Judge:
         self.role, self.texts, self.source, self.settings = role, texts, source, settings
         self.rule = settings.replay_rule if role == "replay" else "classes"
         self.vocabulary = Vocabulary.load(vocabulary)
-        self.names = {int(k): name for k, name in protocol["class_names"].items()}
-        self.known = {self.names[c]: c for c in protocol["order"] if c}
+        self.names = protocol.class_names
+        self.known = {self.names[c]: c for c in protocol.order if c}
         self.nearest = NearestWord(build(settings.similarity, settings.embedding_model, settings.cache))
         self._class_words = lru_cache(maxsize=10_000)(self._words_of)
         self._accepted: Counter[str] = Counter()

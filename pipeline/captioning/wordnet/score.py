@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from pipeline.captioning.wordnet.reader import Entry, WordNet
 
 TABLE = Path(__file__).with_name("nouns.txt.xz")
-DEPTHS = 20
-"""Longest hypernym path of WordNet 3.0 in nodes; the released code recounts it at every call."""
 ENVIRONMENT = "WNSEARCHDIR"
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import MANIFEST, atomic_path, read_rows, write_text
+from pipeline.artifacts import MANIFEST, atomic_path, image_address, read_rows, write_text
+from pipeline.artifacts.rows import ManifestRow
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.licence import UNKNOWN, deed
 from pipeline.crawl_ingest.checks.reasons import DUPLICATE, FAILED, REFUSED
@@ -44,21 +45,22 @@ class _Facts:
         self.first = self.last = ""
         self.scored, self.thresholds = 0, set[float]()
 
-    def count(self, plan: str, row: dict[str, Any]) -> None:
+    def count(self, plan: str, row: ManifestRow) -> None:
         self.plans.setdefault(plan, Counter())[row["status"]] += 1
         self.reasons[row["reason"]] += bool(row["reason"])
         if when := row["fetched_at"]:
             self.first, self.last = min(self.first or when, when), max(self.last, when)
-        if row.get("safety_score") is not None:
+        threshold = row.get("safety_threshold")
+        if threshold is not None:
             self.scored += 1
-            self.thresholds.add(round(row["safety_threshold"], 4))
+            self.thresholds.add(round(threshold, 4))
         if row["status"] == "kept":
             self.sources[row["source"] or UNKNOWN] += 1
             self.licences[row["licence"] or UNKNOWN] += 1
 
 
-def _attribution(row: dict[str, Any]) -> list[str]:
-    file = f"{row['shard']}.tar::{row['image_id']}.jpg"
+def _attribution(row: ManifestRow) -> list[str]:
+    file = image_address(f"{row['shard']}.tar", row["image_id"])
     rest = (row["licence"], deed(row["licence"]), row["page_url"], row["url"], row["source"])
     return [row["image_id"], file, row["title"], row["creator"], *rest]
 

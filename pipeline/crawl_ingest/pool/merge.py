@@ -6,24 +6,24 @@ import heapq
 import resource
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.artifacts import (
     INGEST,
     MANIFEST,
     QUERIES,
-    SAFETY,
     has_safety,
     read_rows,
     read_table,
     row_writer,
     with_safety,
 )
+from pipeline.artifacts.rows import ManifestRow, QueryRow, SafetyColumns
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.reasons import KEPT, status_of
 from pipeline.crawl_ingest.pool.duplicates import HashIndex, SeenTexts
 
-Row = dict[str, Any]
+Placed = tuple[int, int, ManifestRow]
+"""A row after the order of its query and its rank."""
 BATCH = 512
 """Rows of a shard in memory at a time."""
 SPARE = 64
@@ -41,7 +41,7 @@ def merge(queries: Path, shards: Sequence[Path], settings: CrawlIngest, out: Pat
     # Each shard is in the order of queries and ranks already.
     ordered = heapq.merge(*(_rows(path, asked, queries) for path in shards), key=lambda item: item[:2])
     scored = any(has_safety(path) for path in shards)
-    blank = dict.fromkeys(SAFETY.names) if scored else {}
+    blank: SafetyColumns = {"safety_score": None, "safety_threshold": None} if scored else {}
     with row_writer(out, with_safety(MANIFEST) if scored else MANIFEST) as write:
         for _, _, row in ordered:
             if row["reason"] == KEPT:
@@ -70,14 +70,17 @@ def _allow_files(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _rows(path: Path, asked: Mapping[str, tuple[int, Row]], queries: Path) -> Iterator[tuple[int, int, Row]]:
+def _rows(path: Path, asked: Mapping[str, tuple[int, QueryRow]], queries: Path) -> Iterator[Placed]:
     for row in read_rows(path, INGEST, BATCH):
         if row["query_id"] not in asked:
             raise ValueError(f"{path} answers query {row['query_id']}, which is not in {queries}; crawl it again")
         order, query = asked[row["query_id"]]
-        extra = {
+        found: ManifestRow = {
+            **row,
             "shard": path.stem,
             "query_text": query["text"],
-            **{key: query[key] for key in ("kind", "class_ids", "source_image_id")},
+            "kind": query["kind"],
+            "class_ids": query["class_ids"],
+            "source_image_id": query["source_image_id"],
         }
-        yield order, row["rank"], {**row, **extra}
+        yield order, row["rank"], found

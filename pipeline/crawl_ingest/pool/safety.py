@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.artifacts import SAFETY
+from pipeline.artifacts.rows import SafetyColumns
 from pipeline.config import Safety
 from pipeline.crawl_ingest.checks.reasons import KEPT
 from pipeline.crawl_ingest.pool.state import Outcome, PoolState
@@ -58,17 +58,17 @@ class SafetyCheck:
             scores = self._model.scores(self._image(image_id) for image_id in waiting)
             self._state.remember_scores(self._model.key, dict(zip(waiting, map(float, scores), strict=True)))
 
-    def judge(self, outcome: Outcome) -> dict[str, Any]:
+    def judge(self, outcome: Outcome) -> SafetyColumns:
         """Return the columns SAFETY of an outcome: score and threshold, both None for one without an image."""
         if outcome.reason != KEPT:
-            return dict.fromkeys(SAFETY.names)
+            return {"safety_score": None, "safety_threshold": None}
         score = self._state.score(outcome.image_id, self._model.key)
         assert score is not None
-        return dict(zip(SAFETY.names, (score, self.threshold), strict=True))
+        return {"safety_score": score, "safety_threshold": self.threshold}
 
-    def refuses(self, judged: dict[str, Any]) -> bool:
+    def refuses(self, judged: SafetyColumns) -> bool:
         """Return whether the columns are those of an unsafe image."""
-        score = judged[SAFETY.names[0]]
+        score = judged["safety_score"]
         return score is not None and score > self.threshold
 
     def _unscored(self, url: str) -> str | None:

@@ -7,11 +7,10 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple
 
-import pyarrow as pa
-
-from pipeline.artifacts import INGEST, atomic_path, row_writer, write_json
+from pipeline.artifacts import INGEST, Table, atomic_path, row_writer, write_json
+from pipeline.artifacts.rows import IngestRow, SafetyColumns
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.licence import allows
 from pipeline.crawl_ingest.checks.reasons import KEPT, status_of
@@ -20,20 +19,28 @@ from pipeline.crawl_ingest.pool.safety import UNSAFE, SafetyCheck
 from pipeline.crawl_ingest.pool.state import Outcome, PoolState
 from pipeline.crawl_ingest.sources.base import Candidate
 
-Row = dict[str, Any]
+_ABOUT = ("url", "page_url", "licence", "creator", "title", "query_id")
+"""What is stored beside an image in the tar."""
 _HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
 _SIZE, _SUM = slice(124, 136), slice(148, 156)
 _REST = sum(_HEADER) - sum(_HEADER[_SIZE]) - sum(_HEADER[_SUM]) + 8 * ord(" ")
 """Sum of a header's bytes without name and size; its own field counts as blanks (POSIX.1-1988, ustar)."""
 
 
+class Place(NamedTuple):
+    """Where a candidate was found: the query and its place in the answer."""
+
+    query_id: str
+    rank: int
+
+
 def decide(
-    candidates: Iterable[tuple[Row, Candidate]],
+    candidates: Iterable[tuple[Place, Candidate]],
     state: PoolState,
     settings: CrawlIngest,
     evaluation: HashIndex,
     safety: SafetyCheck | None = None,
-) -> Iterator[Row]:
+) -> Iterator[IngestRow]:
     """Yield a row per candidate, with its reason, and with the score and threshold of the safety check if there is one.
 
     Duplicates are decided after all downloads, in query order and rank, so that arrival does not matter. What is
@@ -47,7 +54,7 @@ def decide(
             assert found is not None
             outcome = found
         reason = outcome.reason
-        judged = safety.judge(outcome) if safety else {}
+        judged: SafetyColumns = safety.judge(outcome) if safety else {}
         if safety and safety.refuses(judged):
             reason = UNSAFE
         if candidate["url"] in urls:
@@ -65,14 +72,14 @@ def decide(
         yield {**_row(place, candidate, outcome, reason), **judged}
 
 
-def _row(place: Row, candidate: Candidate, outcome: Outcome, reason: str) -> Row:
+def _row(place: Place, candidate: Candidate, outcome: Outcome, reason: str) -> IngestRow:
     return {
         "image_id": outcome.image_id,
         "url": candidate["url"],
         "final_url": outcome.final_url,
         "page_url": candidate["page_url"],
-        "query_id": place["query_id"],
-        "rank": place["rank"],
+        "query_id": place.query_id,
+        "rank": place.rank,
         "source": candidate["source"],
         "licence": candidate["licence"],
         "creator": candidate["creator"],
@@ -88,12 +95,14 @@ def _row(place: Row, candidate: Candidate, outcome: Outcome, reason: str) -> Row
     }
 
 
-def write_shard(out: Path, rows: Iterable[Row], state: PoolState, schema: pa.Schema = INGEST) -> dict[str, int]:
+def write_shard(
+    out: Path, rows: Iterable[IngestRow], state: PoolState, kind: Table[IngestRow] = INGEST
+) -> dict[str, int]:
     """Write the rows to <out>, its .parquet and its .stats.json; return the counts by reason."""
     counts: Counter[str] = Counter()
     # The table appears after the tar.
     with (
-        row_writer(out.with_suffix(".parquet"), schema) as write,
+        row_writer(out.with_suffix(".parquet"), kind) as write,
         atomic_path(out) as temporary,
         open(temporary, "wb", buffering=1 << 20) as stream,
     ):
@@ -101,7 +110,7 @@ def write_shard(out: Path, rows: Iterable[Row], state: PoolState, schema: pa.Sch
             counts[row["reason"] or "kept"] += 1
             write(row)
             if row["status"] == "kept":
-                about = {key: row[key] for key in ("url", "page_url", "licence", "creator", "title", "query_id")}
+                about = {key: value for key, value in row.items() if key in _ABOUT}
                 _add(stream, f"{row['image_id']}.jpg", state.read(row["image_id"]))
                 _add(stream, f"{row['image_id']}.json", json.dumps(about, sort_keys=True).encode())
         _end(stream)

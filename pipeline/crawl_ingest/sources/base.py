@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
+from pipeline.artifacts.rows import QueryRow
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched
 from pipeline.crawl_ingest.fetch.host import FetchError
@@ -14,8 +15,7 @@ from pipeline.crawl_ingest.fetch.host import FetchError
 Candidate = dict[str, str]
 """url, page_url, licence (as `licence.canonical` writes it), creator, title, source, sha256 (empty if not stated)."""
 
-Query = Mapping[str, Any]
-"""A row of artifacts.QUERIES."""
+Query = QueryRow
 
 
 class SearchError(ValueError):

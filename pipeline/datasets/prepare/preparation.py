@@ -41,7 +41,6 @@ def prepare(name: str, root: Path, options: Options) -> Report:
     Everything derived is written only where it is missing. Raises DatasetError listing the problems: a missing
     official file (with its page), wrong counts, unreadable or changed files.
     """
-    name = name.replace("_", "-")
     if name not in _PREPARE:
         raise DatasetError(f"data set `{name}` needs no preparation; {nearest(name, _PREPARE)}")
     report = Report()

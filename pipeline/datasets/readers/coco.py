@@ -52,7 +52,7 @@ class Coco(Reader):
 
 
 class VocAsCoco(Voc):
-    """VOC images with masks in COCO's ids, as `prepare coco_voc` writes them."""
+    """VOC images with masks in COCO's ids, as `prepare coco-voc` writes them."""
 
     n_classes = N_CLASSES
 

@@ -15,11 +15,7 @@ READERS: dict[str, type[Reader]] = {cls.name: cls for cls in (Voc, MiniVoc, Ade,
 
 
 def open_dataset(name: str, root: str | Path) -> Reader:
-    """Return the reader of a data set. `coco_voc` is accepted for `coco-voc`.
-
-    Raises ValueError for an unknown name.
-    """
-    name = name.replace("_", "-")
+    """Return the reader of a data set. Raises ValueError for an unknown name, with the nearest one."""
     if name not in READERS:
         raise ValueError(f"unknown data set `{name}`; {nearest(name, READERS)}")
     return READERS[name](root)

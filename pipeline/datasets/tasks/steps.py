@@ -14,7 +14,7 @@ OWN = "own:"
 
 
 def canonical_task(dataset: str, task: str) -> str:
-    """Return the canonical name of a task (`15-1` is `15-5s`). Raises ValueError naming the nearest one."""
+    """Return the canonical name of a task (`15-5s` is `15-1`). Raises ValueError naming the nearest one."""
     tasks, aliases = _tasks(dataset), aliases_of(dataset)
     name = aliases.get(task, task)
     if name not in tasks:

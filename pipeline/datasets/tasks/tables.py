@@ -85,7 +85,7 @@ TASKS: dict[str, dict[str, Steps]] = {
         "19-1": _groups(19, 1, 20),
         "19-1b": [[c for c in range(21) if c != 5], [5]],
         "15-5": _groups(15, 5, 20),
-        "15-5s": _groups(15, 1, 20),
+        "15-1": _groups(15, 1, 20),
         "10-10": _groups(10, 10, 20),
         "10-10s": _groups(10, 1, 20),
         "10-5-5": _groups(10, 5, 20),
@@ -95,7 +95,7 @@ TASKS: dict[str, dict[str, Steps]] = {
         "5-1": _groups(5, 1, 20),
         "2-2": _groups(2, 2, 20),
         "2-1": _groups(2, 1, 20),
-        **{f"15-5s_{letter}": _shuffled(line) for letter, line in _ORDERS.items()},
+        **{f"15-1_{letter}": _shuffled(line) for letter, line in _ORDERS.items()},
     },
     "ade": {
         "offline": [_range(0, 150)],
@@ -114,7 +114,7 @@ TASKS: dict[str, dict[str, Steps]] = {
 }
 
 ALIASES: dict[tuple[str, str], str] = {
-    ("voc", "15-1"): "15-5s",
+    ("voc", "15-5s"): "15-1",
     ("voc", "10-1"): "10-10s",
     ("voc", "10-5"): "10-5-5",
     ("voc", "joint"): "offline",
@@ -122,5 +122,5 @@ ALIASES: dict[tuple[str, str], str] = {
     ("ade", "50"): "50-50",
     ("ade", "50b"): "50-50b",
     ("coco-voc", "joint"): "offline",
-    **{("voc", f"15-1_{letter}"): f"15-5s_{letter}" for letter in _ORDERS},
+    **{("voc", f"15-5s_{letter}"): f"15-1_{letter}" for letter in _ORDERS},
 }

@@ -14,11 +14,13 @@ from pipeline.datasets.tasks import classes_per_step
 from pipeline.eval.comparison import Comparison, comparison
 from pipeline.eval.conventions import conventions
 from pipeline.eval.cost_summary import summarise_costs
+from pipeline.eval.paper_ranks import paper_tables
 from pipeline.eval.report.figures import bars, heat_map, loss_curves, step_lines
 from pipeline.eval.report.filters import filter_section
 from pipeline.eval.report.pictures import overlay_rows, web_gallery
 from pipeline.eval.report.results import Results, costs, forgetting_rows, label, story
 from pipeline.eval.summary import summary_rows
+from pipeline.runtime.shipped import shipped
 
 MIN_RANKED = 5
 """Fewer methods than this are not ranked against the published column."""
@@ -44,6 +46,7 @@ def write_report(config: Config, steps: int, out: Path) -> None:
         "gallery": web_gallery(config, steps) if learns_from_web(config) else [],
         "overlays": overlay_rows(results),
         "comparison": _comparison(results),
+        "papers": paper_tables(config),
         "companion": _companion(config),
         "conventions": conventions(config),
     }
@@ -54,9 +57,10 @@ def write_report(config: Config, steps: int, out: Path) -> None:
 def _comparison(results: Results) -> Comparison | None:
     """Return our order of the methods beside the published one, if enough methods ran to rank them.
 
-    The published column is of VOC; own data may have a task of the same name.
+    The published column is of VOC; own data may have a task of the same name. An experiment that brings its papers'
+    rows is compared with those (`paper_tables`).
     """
-    if results.config.datasets.name not in ("voc", "minivoc"):
+    if results.config.published or results.config.datasets.name not in ("voc", "minivoc"):
         return None
     found = comparison(results.rows, results.config.datasets.task)
     return found if found.agreement.methods >= MIN_RANKED else None
@@ -64,9 +68,9 @@ def _comparison(results: Results) -> Comparison | None:
 
 def _companion(config: Config) -> dict[str, Any] | None:
     """Return what the page shows of the companion experiment."""
-    if not config.experiment.companion:
+    if not config.experiment.companion or config.experiment.only:
         return None
-    other = load_config(["config.yaml", config.experiment.companion])
+    other = load_config([shipped("config.yaml"), config.experiment.companion])
     steps = len(classes_per_step(other.datasets.key, other.datasets.task)) - 1
     results = Results(other, steps, summary_rows(other, steps))
     return {

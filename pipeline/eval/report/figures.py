@@ -20,7 +20,7 @@ def bars(results: Results, keys: tuple[str, str, str] = ("old", "new", "all")) -
     """Return three scores per run with spread over seeds, the base model first."""
     import statistics
 
-    runs = results.config.experiment.runs
+    runs = results.config.experiment.chosen
     names = ["base model", *(label(run) for run in runs)]
     figure, axes = _figure(max(10, 0.9 * len(names)), 3.6)
     for k, key in enumerate(keys):
@@ -47,7 +47,7 @@ def heat_map(results: Results) -> str:
 
     lines = []
     seen = set()
-    for run in results.config.experiment.runs:
+    for run in results.config.experiment.chosen:
         for step in range(results.steps + 1):
             path = results.file(run, results.config.experiment.seeds[0], step, "eval.json")
             if path not in seen:
@@ -56,7 +56,7 @@ def heat_map(results: Results) -> str:
                 lines.append((name, results.iou(run, step)))
     lines.sort(key=lambda line: not line[0].startswith("base"))
     protocol = results.protocol(results.steps)
-    classes = ["background" if c == 0 else protocol["class_names"][str(c)] for c in protocol["order"]]
+    classes = protocol.channel_names
     table = np.array([[np.nan if iou.get(c) is None else iou[c] for c in classes] for _, iou in lines], float)
     figure, axes = _figure(11, 0.36 * len(lines) + 1.6)
     shades = _colour_map()
@@ -67,7 +67,7 @@ def heat_map(results: Results) -> str:
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
     axes.set_yticks(range(len(lines)), [name for name, _ in lines], fontsize=9)
     axes.set_xticks(range(len(classes)), classes, rotation=50, ha="right", fontsize=8.5)
-    boundary = len(protocol["order"]) - sum(len(c) for c in protocol["classes_per_step"][1 : results.steps + 1])
+    boundary = len(protocol.order) - sum(protocol.step_sizes[1:])
     axes.axvline(boundary - 0.5, color="#e08a2e", lw=2)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -80,7 +80,7 @@ def step_lines(results: Results) -> str:
 
     figure, axes = _figure(10, 4)
     steps = range(results.steps + 1)
-    for k, run in enumerate(results.config.experiment.runs):
+    for k, run in enumerate(results.config.experiment.chosen):
         values = [results.mean(run, step, "all") for step in steps]
         axes.plot(steps, values, marker="o", ms=3, lw=1.4, color=colormaps["tab20"](k % 20), label=label(run))
     axes.set_xticks(list(steps))
@@ -94,7 +94,7 @@ def loss_curves(results: Results) -> list[tuple[str, str]]:
     """Return (run, chart) of the smoothed loss terms of the last step, first seed."""
     charts = []
     seed = results.config.experiment.seeds[0]
-    for run in results.config.experiment.runs:
+    for run in results.config.experiment.chosen:
         terms: dict[str, list[tuple[int, float]]] = defaultdict(list)
         with open(results.file(run, seed, results.steps, "log.csv"), newline="") as file:
             for row in csv.DictReader(file):

@@ -21,10 +21,16 @@ from pipeline.artifacts import (
     read_json,
     read_table,
 )
+from pipeline.artifacts.rows import ManifestRow, TruthRow
 from pipeline.config import Config
-from pipeline.config.plans import learns_from_web, plans
+from pipeline.config.plans import learns_from_web, plans, replay_tables
 
 Row = dict[str, Any]
+"""What the page's template reads."""
+Manifests = dict[str, list[ManifestRow]]
+"""The rows of every plan's manifest."""
+Truth = dict[str, TruthRow]
+"""What the mini web's images show, by address."""
 
 
 def filter_section(config: Config, steps: int) -> Row:
@@ -38,7 +44,7 @@ def filter_section(config: Config, steps: int) -> Row:
     metrics = read_json(paths.fourier("metrics.json")) if new else None
     judged = bool(truth) and new
     return {
-        "funnel": _funnel(paths, steps, manifests),
+        "funnel": _funnel(config, steps, manifests),
         "refusals": _refusals(manifests),
         "quality": _quality(paths, steps, manifests, truth) if judged else [],
         "by_filter": _by_filter(paths, steps, manifests, truth) if judged else [],
@@ -49,15 +55,15 @@ def filter_section(config: Config, steps: int) -> Row:
     }
 
 
-def read_truth(paths: Layout) -> dict[str, Row]:
+def read_truth(paths: Layout) -> Truth:
     """Return the truth by address; empty where the web was not the mini web."""
     if not Path(paths.truth()).exists():
         return {}
     return {row["url"]: row for row in read_table(paths.truth(), TRUTH)}
 
 
-def _funnel(paths: Layout, steps: int, manifests: dict[str, list[Row]]) -> list[Row]:
-    rows: list[Row] = []
+def _funnel(config: Config, steps: int, manifests: Manifests) -> list[Row]:
+    paths, rows = Layout.of(config), list[Row]()
     for plan, table in manifests.items():
         kept = sum(row["status"] == "kept" for row in table)
         stages = [("addresses found", len(table)), ("downloaded and distinct", kept)]
@@ -73,10 +79,11 @@ def _funnel(paths: Layout, steps: int, manifests: dict[str, list[Row]]) -> list[
             stages.append(("kept by both", sum(r["kept"] and r["filters"] == "both" for r in chosen)))
         if f"replay{step}" in manifests:
             judged = read_table(paths.selection(step, "noun_filter_replay"), NOUN_FILTER)
-            replayed = read_table(paths.selection(step, "replay"), REPLAY)
             stages = next(row["stages"] for row in rows if row["plan"] == f"replay{step}")
             stages.append(("pass the noun filter", sum(row["kept"] for row in judged)))
-            stages.append(("kept within the budget", sum(row["kept"] for row in replayed)))
+            for name in replay_tables(config):
+                kept = sum(row["kept"] for row in read_table(paths.selection(step, name), REPLAY))
+                stages.append((f"kept within {name.replace('replay', 'the budget').replace('_', ' of ')}", kept))
     for row in rows:
         top = max(count for _, count in row["stages"]) or 1
         row["stages"] = [(name, count, 100 * count / top) for name, count in row["stages"]]
@@ -91,12 +98,12 @@ def _title(plan: str) -> str:
     return f"Step {plan.removeprefix('step')}: new classes, by name"
 
 
-def _refusals(manifests: dict[str, list[Row]]) -> list[tuple[str, str, int]]:
+def _refusals(manifests: Manifests) -> list[tuple[str, str, int]]:
     counts = Counter((row["status"], row["reason"]) for table in manifests.values() for row in table if row["reason"])
     return sorted(((status, reason, n) for (status, reason), n in counts.items()), key=lambda item: -item[2])
 
 
-def _candidates(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
+def _candidates(paths: Layout, steps: int, manifests: Manifests, truth: Truth) -> list[Row]:
     rows = []
     for step in range(1, steps + 1):
         urls = {r["image_id"]: r["url"] for r in manifests[f"step{step}"] if r["status"] == "kept"}
@@ -113,7 +120,7 @@ def _candidates(paths: Layout, steps: int, manifests: dict[str, list[Row]], trut
     return rows
 
 
-def _quality(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
+def _quality(paths: Layout, steps: int, manifests: Manifests, truth: Truth) -> list[Row]:
     """Share of right-class and in-domain images among the candidates and among what each filter pair kept."""
     rows = _candidates(paths, steps, manifests, truth)
     groups: list[tuple[str, list[Row]]] = [("all candidates", [r for r in rows if r["filters"] == "none"])]
@@ -134,7 +141,7 @@ def _quality(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: 
     ]
 
 
-def _by_filter(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
+def _by_filter(paths: Layout, steps: int, manifests: Manifests, truth: Truth) -> list[Row]:
     """Precision, recall and F1 of each filter as a classifier of all candidates, budget aside."""
     rows = [r for r in _candidates(paths, steps, manifests, truth) if r["filters"] == "both"]
     noun = [not r["reason"].startswith("noun:") for r in rows]
@@ -145,7 +152,7 @@ def _by_filter(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth
     ]
 
 
-def by_similarity(paths: Layout, steps: int, manifests: dict[str, list[Row]], truth: dict[str, Row]) -> list[Row]:
+def by_similarity(paths: Layout, steps: int, manifests: Manifests, truth: Truth) -> list[Row]:
     """Precision, recall and F1 of the noun filter under every similarity and rule.
 
     An image is right if it shows the queried class (new), or any class of its source image (replay).
@@ -180,7 +187,7 @@ def _scores(chosen: Sequence[bool], truth: Sequence[bool]) -> Row:
     }
 
 
-def _style_auroc(metrics: Row, manifest: list[Row], truth: dict[str, Row]) -> list[Row]:
+def _style_auroc(metrics: Row, manifest: list[ManifestRow], truth: Truth) -> list[Row]:
     """AUROC on held-out base classes: data set against off-style web, in-domain web against off-style web, raw."""
     from pipeline.metrics.auroc import auroc
 
@@ -207,7 +214,7 @@ def _style_auroc(metrics: Row, manifest: list[Row], truth: dict[str, Row]) -> li
     ]
 
 
-def _ceiling(manifest: list[Row], truth: dict[str, Row]) -> float:
+def _ceiling(manifest: list[ManifestRow], truth: Truth) -> float:
     """Best possible AUROC of data set against all web images if in-domain web images cannot be told apart."""
     kept = [truth[r["url"]]["style"] for r in manifest if r["status"] == "kept" and r["url"] in truth]
     off = sum(style != "photo" for style in kept) / max(1, len(kept))

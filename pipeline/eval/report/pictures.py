@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.artifacts import NEW_CLASSES, NOUN_FILTER, Layout, read_table
+from pipeline.artifacts.rows import NewClassRow, NounFilterRow
 from pipeline.config import Config
 from pipeline.datasets.images import open_image, open_mask
+from pipeline.datasets.protocol_file import read_protocol
 from pipeline.datasets.tasks import label_map
 from pipeline.datasets.transforms import eval_geometry
 from pipeline.eval.report.results import Results, label
@@ -26,22 +28,22 @@ PER_CELL = 5
 def overlay_rows(results: Results) -> Row:
     """Return columns and rows of pictures: image, truth, base model and every run's prediction."""
     size, seed = results.config.datasets.eval_side, results.config.experiment.seeds[0]
-    facts = results.protocol(results.steps)
-    table = label_map(facts["dataset"], facts["task"], facts["step"], "test", "wilson")
-    runs = list(results.config.experiment.runs)
+    protocol = results.protocol(results.steps)
+    table = label_map(protocol.dataset, protocol.task, protocol.step, "test", "wilson")
+    runs = list(results.config.experiment.chosen)
     folders = [("base model", Path(results.file(runs[-1], seed, 0, "overlays")))]
     folders += [(label(run), Path(results.file(run, seed, results.steps, "overlays"))) for run in runs]
-    images = {row["id"]: row for row in facts["val"]}
+    images = {row.id: row for row in protocol.val}
     rows = []
     for name in sorted(path.stem for path in folders[-1][1].glob("*.png")):
         item = images[name]
-        image = eval_geometry(open_image(item["image"]), size)
-        truth = table[np.asarray(eval_geometry(Image.fromarray(open_mask(item["mask"])), size, nearest=True))]
+        image = eval_geometry(open_image(item.image), size)
+        truth = table[np.asarray(eval_geometry(Image.fromarray(open_mask(item.mask)), size, nearest=True))]
         cells = [embed(image), embed(_overlay(image, truth))]
         for _, folder in folders:
             path = folder / f"{name}.png"
             cells.append(embed(_overlay(image, np.asarray(Image.open(path)))) if path.exists() else "")
-        classes = [facts["class_names"][str(c)] for c in item["labels"]]
+        classes = [protocol.class_names[c] for c in item.labels]
         rows.append({"classes": ", ".join(classes), "cells": cells})
     return {"columns": ["image", "truth", *(name for name, _ in folders)], "rows": rows}
 
@@ -52,7 +54,7 @@ def web_gallery(config: Config, steps: int) -> list[Row]:
     sections = []
     for step in range(1, steps + 1):
         captions = {r["image_id"]: r for r in read_table(paths.selection(step, "noun_filter"), NOUN_FILTER)}
-        by_class: dict[int, list[Row]] = defaultdict(list)
+        by_class: dict[int, list[NewClassRow]] = defaultdict(list)
         for row in read_table(paths.selection(step, "new_classes"), NEW_CLASSES):
             if row["filters"] == "both":
                 by_class[row["class_id"]].append(row)
@@ -81,12 +83,10 @@ def embed(image: Image.Image) -> str:
 
 
 def _class_name(paths: Layout, step: int, class_id: int) -> str:
-    from pipeline.artifacts import read_json
-
-    return str(read_json(paths.protocol(step))["class_names"][str(class_id)])
+    return read_protocol(paths.protocol(step)).class_names[class_id]
 
 
-def _card(row: Row, judged: Row) -> Row:
+def _card(row: NewClassRow, judged: NounFilterRow) -> dict[str, str]:
     image = open_image(row["image"])
     image.thumbnail((128, 128))
     reason = row["reason"].removeprefix("noun:").replace("_", " ")

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.artifacts import Layout, read_json
 from pipeline.config import Config, Run
 from pipeline.config.plans import learns_from_web, replays
+from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.methods import get
 from pipeline.methods.recipes import base_recipes
 
@@ -75,10 +76,9 @@ class Results:
         tables = [read_json(self.file(run, seed, step, "eval.json"))["iou"] for seed in self.config.experiment.seeds]
         return {name: _mean([table[name] for table in tables]) for name in tables[0]}
 
-    def protocol(self, step: int) -> Row:
+    def protocol(self, step: int) -> Protocol:
         """Return the protocol of a step."""
-        loaded: Row = read_json(self.paths.protocol(step))
-        return loaded
+        return read_protocol(self.paths.protocol(step))
 
 
 def label(run: Run) -> str:
@@ -97,7 +97,7 @@ def story(results: Results, web: Row | None) -> list[str]:
     """Return the findings as sentences, each made of measured numbers."""
     last = results.steps
     sentences = []
-    for run in results.config.experiment.runs:
+    for run in results.config.experiment.chosen:
         base, old, every = (results.mean(run, s, k) for s, k in ((0, "old"), (last, "old"), (last, "all")))
         if base is None or old is None or every is None:
             continue
@@ -119,7 +119,7 @@ def story(results: Results, web: Row | None) -> list[str]:
 def forgetting_rows(results: Results) -> list[Row]:
     """Return per run the classes that lost most, in points."""
     rows = []
-    for run in results.config.experiment.runs:
+    for run in results.config.experiment.chosen:
         tables = [
             read_json(results.file(run, seed, results.steps, "eval.json"))["forgetting"]
             for seed in results.config.experiment.seeds
@@ -136,7 +136,7 @@ def costs(results: Results) -> list[Row]:
     """Return the cost of every trained step."""
     rows: list[Row] = []
     seen = set()
-    for run in results.config.experiment.runs:
+    for run in results.config.experiment.chosen:
         for seed in results.config.experiment.seeds:
             for step in range(results.steps + 1):
                 path = results.file(run, seed, step, "cost.json")
