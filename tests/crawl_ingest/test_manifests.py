@@ -17,7 +17,7 @@ from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.reasons import DUPLICATE, FAILED, REFUSED, status_of
 from pipeline.crawl_ingest.pool.duplicates import HashIndex
 from pipeline.crawl_ingest.pool.merge import merge
-from pipeline.crawl_ingest.pool.shard import decide, write_shard
+from pipeline.crawl_ingest.pool.shard import Place, decide, write_shard
 from pipeline.crawl_ingest.pool.state import Outcome, PoolState
 from pipeline.crawl_ingest.sources.base import candidate
 
@@ -67,7 +67,7 @@ def test_a_row_for_every_candidate_whatever_the_web_says(
 ) -> None:
     folder = tmp_path_factory.mktemp("pool")
     state, out = state_with(folder, found, data.draw), folder / "shards" / "step1-00000.tar"
-    places = ({"query_id": "q", "rank": rank} for rank in range(len(found)))
+    places = (Place("q", rank) for rank in range(len(found)))
     evaluation = HashIndex(4)
     evaluation.add("0f" * 8)
     counts = write_shard(out, decide(zip(places, found, strict=False), state, SETTINGS, evaluation), state)

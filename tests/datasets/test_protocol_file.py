@@ -104,7 +104,7 @@ def test_what_a_step_says_of_its_classes(written: Path) -> None:
         ({"palette": []}, r"palette: Unexpected keyword argument"),
         ({"val": [{"id": "a", "image": "b", "mask": "c"}]}, r"val\.0\.labels: Field required"),
         ({"val": [{"id": "a", "image": "b", "mask": "c", "labels": [1.5]}]}, r"val\.0\.labels\.0"),
-        ({"train": None}, r"train: Input should be a valid tuple"),
+        ({"train": None}, r"train: Input should be a valid array"),
     ],
 )
 def test_a_foreign_file_is_one_clear_line(written: Path, change: dict[str, Any], said: str) -> None:
