@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.config import Config
+from pipeline.config.sections import Config
 
 
 def learns_from_web(config: Config) -> bool:

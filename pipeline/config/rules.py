@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.plans import mini_web
 from pipeline.config.sections import Config
 
 SAFE_NAME = re.compile(r"\w[\w.-]*")
@@ -96,7 +97,7 @@ def before_start(config: Config) -> list[str]:
     crawl, train = config.crawl_ingest, config.train
     found = []
     crawls = any(run.new_images == "web" or run.replay for run in config.experiment.runs)
-    if crawls and crawl.source in OPEN_WEB and ".test" not in crawl.api and PLACEHOLDER in crawl.user_agent:
+    if crawls and crawl.source in OPEN_WEB and not mini_web(config) and PLACEHOLDER in crawl.user_agent:
         found.append(
             "`crawl_ingest.user_agent` is still the placeholder; the open web must be able to reach you, "
             "write an address or a mail there"
@@ -123,7 +124,8 @@ def _training(config: Config) -> Iterator[str]:
     phases = {f"train.{name}": getattr(train, name) for name in ("base", "step") if name in train.model_fields_set}
     if "train.step" in phases:
         for index, run in enumerate(config.experiment.runs):
-            phases[f"experiment.runs.{index}.train.step"] = run.step_phase(train.step)
+            if run.train.step.batch_size:
+                phases[f"experiment.runs.{index}.train.step"] = run.step_phase(train.step)
     for name, phase in phases.items():
         if phase.batch_size % parts:
             yield (
