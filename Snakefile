@@ -1,4 +1,5 @@
 import re
+from shlex import quote
 
 from snakemake.utils import min_version
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 from collections.abc import Mapping
+from shlex import join, quote
 from typing import Any
 
 from pipeline.artifacts import Layout
@@ -188,7 +189,7 @@ class Workflow:
 
     def around_crawl(self) -> str:
         """Return the command that a crawl runs under: the site's server for the mini web, nothing else."""
-        return f"python -m pipeline.miniweb serve --root {self.paths.site()} --" if self.mini_web else ""
+        return f"python -m pipeline.miniweb serve --root {quote(self.paths.site())} --" if self.mini_web else ""
 
     def plan_step(self, plan: str) -> int:
         """Return the step whose protocol a plan asks for: `step<k>` its own, `base` and `replay<k>` step 0's."""
@@ -203,7 +204,9 @@ class Workflow:
 
         Listed one by one, thousands of shards exceed the length of a command (128 KiB on Linux).
         """
-        return path.format(f"{{00000..{self.config.crawl_ingest.shards - 1:05d}}}")
+        before, after = path.split("{}")
+        numbers = f"{{00000..{self.config.crawl_ingest.shards - 1:05d}}}"
+        return f"{quote(before)}{numbers}{quote(after)}"
 
     @property
     def captioner_environment(self) -> list[str]:
@@ -276,7 +279,7 @@ class Workflow:
 
     def list_options(self, run: str, seed: str, step: str) -> str:
         """Return the command-line options of a run's training list."""
-        options = [f"--{name} {' '.join(files)}" for name, files in self.list_inputs(run, seed, step).items()]
+        options = [f"--{name} {join(files)}" for name, files in self.list_inputs(run, seed, step).items()]
         if self.runs[run].memory:
             options.append(f"--memory {self.runs[run].memory}")
         if self.runs[run].new_images == "web":

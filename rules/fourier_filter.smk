@@ -14,9 +14,9 @@ rule fit_discriminator:
     log:
         f"logs/{paths.results}/fourier.log",
     shell:
-        "python -m pipeline.fourier_filter fit --protocol {input.protocol} --manifest {input.manifest}"
-        " --shards-dir {params.shards} --settings {params.settings:q}"
-        " --out-model {output.model} --out-metrics {output.metrics} 2> {log}"
+        "python -m pipeline.fourier_filter fit --protocol {input.protocol:q} --manifest {input.manifest:q}"
+        " --shards-dir {params.shards:q} --settings {params.settings:q}"
+        " --out-model {output.model:q} --out-metrics {output.metrics:q} 2> {log:q}"
 
 
 rule select_images:
@@ -36,6 +36,6 @@ rule select_images:
     log:
         f"logs/{paths.results}/selection/step{{step}}/fourier.log",
     shell:
-        "python -m pipeline.fourier_filter select --manifest {input.manifest} --noun-filter {input.nouns}"
-        " --shards-dir {params.shards} --model {input.model} --settings {params.settings:q}"
-        " --out-fourier {output.fourier} --out-selection {output.selection} 2> {log}"
+        "python -m pipeline.fourier_filter select --manifest {input.manifest:q} --noun-filter {input.nouns:q}"
+        " --shards-dir {params.shards:q} --model {input.model:q} --settings {params.settings:q}"
+        " --out-fourier {output.fourier:q} --out-selection {output.selection:q} 2> {log:q}"

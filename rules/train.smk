@@ -27,9 +27,9 @@ rule train_base:
     log:
         f"logs/{paths.base('{recipe}', '{seed}', 'train.log')}",
     shell:
-        "python -m pipeline.train --processes {resources.processes} base --recipe {params.recipe} --seed {params.seed}"
-        " --protocol {input.protocol} --train-list {input.list} --settings {params.settings:q}"
-        " --out $(dirname {output[0]}) 2> {log}"
+        "python -m pipeline.train --processes {resources.processes} base --recipe {params.recipe:q} --seed {params.seed:q}"
+        " --protocol {input.protocol:q} --train-list {input.list:q} --settings {params.settings:q}"
+        " --out \"$(dirname {output[0]:q})\" 2> {log:q}"
 
 
 rule train_step:
@@ -60,6 +60,6 @@ rule train_step:
     log:
         f"logs/{paths.step('{run}', '{seed}', '{step}', 'train.log')}",
     shell:
-        "python -m pipeline.train --processes {resources.processes} step --method {params.method} --seed {wildcards.seed}"
-        " --protocol {input.protocol} --train-list {input.list} --previous {input.model}"
-        " --previous-state {input.state} --settings {params.settings:q} --out {params.folder} 2> {log}"
+        "python -m pipeline.train --processes {resources.processes} step --method {params.method:q} --seed {wildcards.seed:q}"
+        " --protocol {input.protocol:q} --train-list {input.list:q} --previous {input.model:q}"
+        " --previous-state {input.state:q} --settings {params.settings:q} --out {params.folder:q} 2> {log:q}"
