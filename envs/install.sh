@@ -26,6 +26,10 @@ if ! "$new/bin/python" -m pip install --quiet --no-deps --require-hashes -r "$lo
   fi
   fail "installation failed, see $log; last line: $(tail -n 1 "$log")"
 fi
+# The project itself, so that `webseg` is there; nothing is fetched for it.
+if [ -f pyproject.toml ] && ! "$new/bin/python" -m pip install --quiet --no-deps --no-build-isolation -e . >> "$log" 2>&1; then
+  fail "the project itself could not be installed, see $log; last line: $(tail -n 1 "$log")"
+fi
 # Scripts name their interpreter by its folder.
 from=$(cd "$new" && pwd) to=$(cd "$(dirname "$venv")" && pwd)/$(basename "$venv")
 grep -rlI --exclude-dir=site-packages -F "$from" "$new/bin" "$new/pyvenv.cfg" | while read -r file; do
