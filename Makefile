@@ -16,9 +16,10 @@ READY  := $(VENV)/.ready
 CORES  ?= 2
 SLURM_LIMIT ?= 1500
 SMK    := $(BIN)/python -m pipeline.runtime.lock .snakemake/run.lock \
-          snakemake --nolock --cores $(CORES) --workflow-profile profiles/default --quiet rules host
+          snakemake --nolock --cores $(CORES) --workflow-profile profiles/default --logger webseg
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
@@ -29,15 +30,12 @@ help:
 
 run: $(READY)
 	$(SMK)
-	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml
 
 story: $(READY)
 	$(SMK) --configfile experiments/mini_story.yaml
-	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml --config experiments/mini_story.yaml
 
 methods: $(READY)
 	$(SMK) --configfile experiments/mini_methods.yaml
-	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml --config experiments/mini_methods.yaml
 	@$(BIN)/python -m pipeline.eval compare --steps 1 --config config.yaml --config experiments/mini_methods.yaml
 
 test: $(READY)

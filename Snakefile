@@ -34,6 +34,12 @@ onstart:
         raise WorkflowError("\n".join(missing))
 
 
+onsuccess:
+    from pipeline.experiments.farewell import farewell
+
+    print(farewell(work.config), flush=True)
+
+
 rule all:
     default_target: True
     input:

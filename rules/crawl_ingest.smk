@@ -15,7 +15,6 @@ rule plan:
         " {params.captions} --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
-# A crawl takes hours on the open web: its progress goes to the terminal as well as to the log.
 rule ingest:
     input:
         queries=paths.queries("{plan}"),
@@ -36,7 +35,7 @@ rule ingest:
     shell:
         "{params.around} python -m pipeline.crawl_ingest ingest --queries {input.queries:q}"
         " --shard {wildcards.plan:q}-{wildcards.number:q} --protocol {input.protocol:q}"
-        " --settings {params.settings:q} --out {output.tar:q} 2> >(tee {log:q} >&2)"
+        " --settings {params.settings:q} --out {output.tar:q} 2> {log:q}"
 
 
 rule merge:
