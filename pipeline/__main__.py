@@ -47,6 +47,7 @@ COMMANDS = {
     "migrate": Command("pipeline.migration.__main__", "take over replay folders and checkpoints of the papers' code"),
     "cost": Command("pipeline.eval.cost_summary", "what the jobs of an experiment cost"),
     "verify": Command("pipeline.experiments.verify", "read every artifact, move damaged ones aside"),
+    "config": Command("pipeline.config.__main__", "write config.yaml from what the settings say of themselves"),
     "weights": Command("pipeline.runtime.weights", "list pretrained weights, check a downloaded file"),
 }
 """One line per command. Modules are imported when their command is called: `--help` needs none of them."""
