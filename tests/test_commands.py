@@ -81,7 +81,7 @@ def test_run_is_snakemake_with_the_packaged_workflow(tmp_path: Path, monkeypatch
         "-c",
         "4",
     ]
-    assert run.command([]) == [*lock, *snakemake, "--nolock"]
+    assert run.command([]) == [*lock, *snakemake, "--nolock", *shown]
 
 
 @pytest.mark.parametrize(
