@@ -66,10 +66,6 @@ class Workflow:
             self._settings_of(name, self.config.methods[name])
         for run in self.runs.values():
             self.method_settings(run)
-            try:
-                run.step_phase(self.config.train.step)
-            except ValueError as error:
-                raise ConfigError(f"config: {error}") from None
             if run.replay and get(run.method).heads(self.method_settings(run), (2, 1)) != Heads((2, 1)):
                 raise ConfigError(
                     f"run `{run.name}`: replay images are labelled by the previous model's best class, which "

@@ -147,8 +147,11 @@ def test_an_override_is_part_of_its_own_run_alone() -> None:
     assert plain.run_settings("ft") == changed.run_settings("ft")
     assert plain.base_settings() == changed.base_settings()
     assert json.loads(changed.run_settings("plop"))["train"]["step"]["lr"] == 0.25
-    with pytest.raises(ConfigError, match="iterations is 400 and decides"):
-        Workflow({"experiment": {"runs": [{"method": "ft", "train": {"step": {"epochs": 3}}}]}})
+    epochs = Workflow({"experiment": {"runs": [{"method": "ft", "train": {"step": {"epochs": 3}}}]}})
+    assert json.loads(epochs.run_settings("ft"))["train"]["step"] == {
+        **plain.config.train.step.model_dump(),
+        "epochs": 3,
+    }
 
 
 def test_a_budget_of_its_own_has_its_own_selection() -> None:
