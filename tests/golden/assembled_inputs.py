@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.methods import Batch, Method
+from pipeline.methods import Batch
 from pipeline.models.network import Output
 from tests.golden.assembled_table import Entry
 from tests.golden.inputs import L, S
@@ -175,7 +175,9 @@ def settings_in(text: str) -> dict[str, Any]:
         values["τ"] = tuple(map(float, found[1].split(", ")))
     if "τ₂ = ∞" in text:
         values["τ"] = (*THRESHOLDS[:2], math.inf, *THRESHOLDS[3:])
-    known = r"\b([a-z][a-z_]+) (-?[\d.]+(?:e-\d+)?|True|False|trim|overwrite|legacy|GP|NP|disjoint|sum|exact|sats|att|mean)"
+    known = (
+        r"\b([a-z][a-z_]+) (-?[\d.]+(?:e-\d+)?|True|False|trim|overwrite|legacy|GP|NP|disjoint|sum|exact|sats|att|mean)"
+    )
     for key, value in re.findall(known + r"(?=,|$)", text):
         if key != "epoch":
             values[key] = _plain(value)

@@ -27,9 +27,7 @@ OLD = 2 * S((1, 3, 2, 2), 0.7, 0.1)
 LAB = torch.tensor([[[0, 3], [4, 255]]])
 
 
-def L(
-    shape: tuple[int, int, int], values: tuple[int, ...] = (0, 0, 0, 4, 5, 255), shift: int = 0
-) -> Tensor:
+def L(shape: tuple[int, int, int], values: tuple[int, ...] = (0, 0, 0, 4, 5, 255), shift: int = 0) -> Tensor:
     """The integer map (B, H, W) of assembled_methods.md: element k is values[(k // 3 + k // W + shift) mod n]."""
     k = torch.arange(math.prod(shape))
     index = (k // 3 + k // shape[2] + shift) % len(values)

@@ -1,4 +1,4 @@
-"""Sections 2 to 6 and the presets of assembled_methods.md: losses, calibration, initialisation, importance, decision."""
+"""Sections 2 to 6 and the presets of assembled_methods.md: what a method does to one batch, at its start and end."""
 
 from __future__ import annotations
 

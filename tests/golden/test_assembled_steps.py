@@ -50,8 +50,9 @@ def usual(name: str, folder: Path, **values: Any) -> Run:
     return started(Run(method, tiny_model((3, 1, 2)), kept, pixel_batches(), folder / name))
 
 
-def wilson(folder: Path, decay: float, **values: Any) -> Run:
-    run = usual("wilson", folder, localizer_width=4, lr_head=10, lr_localizer=0.01, **values)
+def wilson(folder: Path, decay: float, name: str = "wilson", **values: Any) -> Run:
+    """Four batches of image labels in two epochs, and a localizer of width 4."""
+    run = usual(name, folder, localizer_width=4, lr_head=10, lr_localizer=0.01, **values)
     found = [
         calling.batch(images(i), torch.zeros(2, 16, 16, dtype=torch.int64), torch.tensor(labels).float())
         for i, labels in enumerate(WEB_LABELS)
@@ -60,9 +61,10 @@ def wilson(folder: Path, decay: float, **values: Any) -> Run:
     return run
 
 
-def ssul(folder: Path) -> Run:
-    method = calling.built("ssul", facts=calling.info((16, 5)))
-    model, teacher = (tiny_model(heads, kind="conv", ssul=True) for heads in ((1, 1, 15, 5), (1, 1, 15)))
+def ssul(folder: Path, rules: str = "original") -> Run:
+    """VOC 15-5 step 1, with norms that have statistics to keep."""
+    method, kind = calling.built("ssul", {"ssul": rules}, calling.info((16, 5))), {"original": "conv", "sats": "linear"}
+    model, teacher = (tiny_model(heads, kind=kind[rules], ssul=True) for heads in ((1, 1, 15, 5), (1, 1, 15)))
     for norm_layer in (m for net in (model, teacher) for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
         norm_layer.running_mean.copy_(0.1 * S((norm_layer.num_features,), 0.5, 0.3))
         norm_layer.running_var.copy_(1 + 0.2 * S((norm_layer.num_features,), 0.4, 0.1))
@@ -133,8 +135,7 @@ def norms_of(run: Run, seen: Seen) -> dict[str, list[float]]:
     parts |= {f"cls{i}": classifier for i, classifier in enumerate(run.model.classifiers)}
     parts |= {"localizer": seen.extra} if seen.extra is not None else {}
     found = {f"w_{key}": [joint(part.parameters())] for key, part in parts.items()}
-    modules = [run.model, *([seen.extra] if seen.extra is not None else [])]
-    buffers = [b for m in modules for key, b in m.named_buffers() if key.endswith(("running_mean", "running_var"))]
+    buffers = [b for key, b in run.model.named_buffers() if key.endswith(("running_mean", "running_var"))]
     found["w_statistics"] = [joint(buffers)]
     return found | {f"g_{key}": [joint(p.grad for p in part.parameters())] for key, part in parts.items()}
 
