@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.losses import ssul as rules
 from pipeline.losses import summed_bce
@@ -80,8 +81,11 @@ class Ssul(Method):
         ]
 
     def train_mode(self, model: SegmentationModel) -> None:
-        """Keep every norm's statistics; the re-implementation lets them drift."""
-        model.train(not self._original)
+        """Keep every norm's statistics, with dropout on as released; the re-implementation lets them drift."""
+        model.train()
+        for norm in model.modules() if self._original else ():
+            if isinstance(norm, _BatchNorm):
+                norm.eval()
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return the summed binary cross-entropy."""

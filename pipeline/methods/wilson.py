@@ -117,6 +117,9 @@ class Wilson(Method):
         }
         if forward.epoch >= self.settings.pseudo_epoch:
             terms.update(self._pseudo_losses(forward, localized_eval, localized, old))
+        else:
+            # Head and classifiers get a gradient of zero, not none: weight decay acts on them (web_wilss.md 4.2).
+            terms["cls"] = terms["cls"] + 0 * student.logits.float().sum()
         return terms
 
     def _localize(self, features: Tensor) -> tuple[Tensor, Tensor]:

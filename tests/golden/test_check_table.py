@@ -10,7 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.check_table import CHECKS, WHY_MISSING, Row, functions, ids, lines, ranges, rows, title, unknown
+from tests.golden.assembled_table import entries, parse
+from tests.golden.check_table import (
+    CHECKS,
+    WHY_MISSING,
+    Row,
+    assembled,
+    assembled_lines,
+    functions,
+    ids,
+    lines,
+    ranges,
+    rows,
+    title,
+    unknown,
+)
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -118,3 +132,27 @@ def test_the_list_of_checks_is_the_specifications_own() -> None:
     acceptance = (SPECIFICATIONS / "web_wilss.md").read_text().split("## 11.", 1)[1].split("## 12.", 1)[0]
     numbers = re.findall(r"^(\d+)\. ", acceptance, re.MULTILINE)
     assert tuple(letters) + tuple(f"W{number}" for number in numbers) == CHECKS
+
+
+@pytest.mark.skipif(not SPECIFICATIONS.exists(), reason="the specifications are not beside this checkout")
+def test_the_table_of_assembled_methods_is_the_specification_s_own() -> None:
+    assert entries() == parse((SPECIFICATIONS / "assembled_methods.md").read_text())
+
+
+def test_every_id_of_assembled_methods_has_a_test() -> None:
+    written = "".join(path.read_text() for path in HERE.glob("test_assembled_*.py"))
+    kinds = {entry.kind for entry in entries()}
+    assert all(f'("{kind}")' in written for kind in kinds)
+    names = [entry.id for entry in entries()]
+    assert len(names) == len(set(names)) == 145
+
+
+def test_ids_of_assembled_methods_are_told_by_result() -> None:
+    results = [("a.py::t[M-ft-1]", "pass", ""), ("a.py::u[M-ft-1]", "fail", ""), ("a.py::t[M-lwf-1]", "pass", "")]
+    found = assembled(results)
+    assert (found["M-ft-1"], found["M-lwf-1"], found["M-lwf-2"]) == ("fail", "pass", "not run")
+    assert assembled_lines(found) == [
+        "assembled fail: M-ft-1",
+        "assembled pass: M-lwf-1",
+        "assembled methods: 1 fail, 1 pass, 143 not run",
+    ]
