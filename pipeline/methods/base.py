@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pipeline.losses import cross_entropy
 from pipeline.models.network import Output, SegmentationModel
 from pipeline.models.resize import upsample
+from pipeline.runtime.precision import widened
 
 
 @dataclass(frozen=True)
@@ -212,3 +213,7 @@ class Method:
     def decode(self, logits: Tensor) -> Tensor:
         """Return the label map (B, H, W) in channel ids of logits (B, N, H, W)."""
         return logits.argmax(dim=1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return each class's probability (B, C, H, W) for logits (B, N, H, W); asked of the base recipe."""
+        return widened(logits).softmax(dim=1)
