@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -47,14 +48,8 @@ def list_images(pattern: str) -> list[Listed]:
 
 def natural(path: Path) -> list[tuple[int, int | str]]:
     """Return a sorting key by which frame2 comes before frame10."""
-    key: list[tuple[int, int | str]] = []
-    word = ""
-    for character in f"{os.fsdecode(path)}\0":
-        if word and character.isdecimal() != word[-1].isdecimal():
-            key.append((0, int(word)) if word[-1].isdecimal() else (1, word))
-            word = ""
-        word += character
-    return key
+    words = re.split(r"(\d+)", os.fspath(path))
+    return [(0, int(word)) if number % 2 else (1, word) for number, word in enumerate(words)]
 
 
 def _walk(root: Path) -> list[Path]:

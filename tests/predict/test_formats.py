@@ -161,7 +161,7 @@ def test_area_rows_add_up() -> None:
     result = segmentation(blobs())
     rows = area_rows("a.jpg", result)
     assert [row.class_name for row in rows] == list(NAMES)
-    assert sum(int(row.pixels) for row in rows) == 60 * 90 and sum(float(row.share) for row in rows) == pytest.approx(1)
+    assert sum(int(row.pixels) for row in rows) == 60 * 90 and sum(float(row.share) for row in rows) == pytest.approx(1, abs=1e-5)
     assert rows[1].confidence == 0.5 and rows[1].pixels == (result.mask == 1).sum()
     header, first, *_ = as_csv(rows).splitlines()
     assert header == "image,status,reason,width,height,class_id,class_name,pixels,share,confidence"

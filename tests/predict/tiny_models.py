@@ -27,7 +27,7 @@ def shaken(model: nn.Module) -> nn.Module:
 
 def write_step(
     folder: Path,
-    method: str = "ce",
+    method: str = "ft",
     sizes: tuple[int, ...] = (16, 5),
     kind: str = "linear",
     backbone: str = "small_cnn",

@@ -146,7 +146,7 @@ def _licences(step: int, web: Sequence[Mapping[str, Any]]) -> list[str]:
                     found[row["image_id"]] = row
     lines = []
     for column, title in (("licence", "licences"), ("source", "found through")):
-        counts = Counter((found.get(name) or {}).get(column) or UNKNOWN for name in wanted)
+        counts = Counter((found.get(name) or {}).get(column) or UNKNOWN for name in sorted(wanted))
         listed = ", ".join(f"{_cell(str(value))} {count}" for value, count in counts.most_common())
         lines.append(f"  - {title} of its {len(wanted)} web images: {listed}")
     cards = [str(Path(pool, "attribution.csv")) for pool in pools if Path(pool, "attribution.csv").is_file()]
