@@ -15,7 +15,7 @@ def pooled_context(x: Tensor, window: int, training: bool) -> Tensor:
     """
     if training:
         return x.mean(dim=(2, 3), keepdim=True)
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing() or torch.compiler.is_exporting():
         # A traced pooling would keep the window of the image it was traced with.
         return _averaging(x, 2, window) @ x @ _averaging(x, 3, window).transpose(0, 1)
     height, width = min(window, x.shape[-2]), min(window, x.shape[-1])

@@ -42,9 +42,9 @@ def categories(class_names: Sequence[str], background: int | None) -> list[dict[
     return [{"id": i, "name": name, "supercategory": ""} for i, name in enumerate(class_names) if i != background]
 
 
-def annotations(result: Segmentation, image_id: int, first: int, background: int | None) -> list[dict[str, Any]]:
+def annotate(result: Segmentation, image_id: int, first: int, background: int | None) -> list[dict[str, Any]]:
     """Return an annotation per class in a mask, numbered from `first`; `score` is the mean confidence."""
-    made = []
+    made: list[dict[str, Any]] = []
     for value in np.unique(result.mask).tolist():
         if value == background:
             continue

@@ -165,7 +165,7 @@ class _Run:
             entry = {"id": self.done, "file_name": item.shown, "width": width, "height": height}
             self.coco_images.append(entry)
             first = len(self.coco_annotations) + 1
-            self.coco_annotations += coco.annotations(result, self.done, first, self.background)
+            self.coco_annotations += coco.annotate(result, self.done, first, self.background)
         if "labelme" in self.options.formats:
             name = f"labelme/{item.stem}.json"
             beside = os.path.relpath(item.path.absolute(), (self.out / name).parent)

@@ -53,7 +53,7 @@ def page(model: Model, shots: Sequence[Shot], rows: Sequence[AreaRow], more: int
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     environment.filters["hex"] = lambda value: "#{:02x}{:02x}{:02x}".format(*colour(int(value)))
     environment.filters["percent"] = lambda value: f"{100 * float(value):.1f} %"
-    pixels = {}
+    pixels: dict[int | str, int] = {}
     for row in rows:
         if row.status == "done":
             pixels[row.class_id] = pixels.get(row.class_id, 0) + int(row.pixels)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from pipeline.models.resize import upsample
@@ -34,7 +33,7 @@ class Segmenter:
         model.network.to(self.device).eval()
 
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap]  # a string is a sequence of strings, too
         self,
         images: AnyImage,
         *,
@@ -72,15 +71,14 @@ class Segmenter:
         leaves them out, which saves memory. Raises ValueError for what is no image.
         """
         check_tiling(tile, overlap)
-        one = isinstance(images, str | Image.Image | np.ndarray) or hasattr(images, "__fspath__")
-        one = one or (isinstance(images, Tensor) and images.ndim != 4)
-        pixels = [rgb_pixels(image) for image in ([images] if one else images)]  # type: ignore[list-item, union-attr]
+        several: Sequence[Any] = images if _is_list(images) else [images]  # type: ignore[assignment, list-item]
+        pixels = [rgb_pixels(image) for image in several]
         results: list[Segmentation] = []
         for _, group in groupby(pixels, key=lambda image: image.shape):
             same = list(group)
             for start in range(0, len(same), batch_size):
                 results += self.segment(same[start : start + batch_size], tile, overlap, probabilities)
-        return results[0] if one else results
+        return results if _is_list(images) else results[0]
 
     def segment(
         self, images: Sequence[Pixels], tile: int = 0, overlap: int | None = None, probabilities: bool = False
@@ -136,6 +134,10 @@ class Segmenter:
             np.concatenate([strip.confidence for strip in strips]),
             self.class_names,
         )
+
+
+def _is_list(images: Any) -> bool:
+    return images.ndim == 4 if isinstance(images, Tensor) else isinstance(images, list | tuple)
 
 
 def check_tiling(tile: int, overlap: int | None) -> None:

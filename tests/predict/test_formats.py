@@ -106,7 +106,7 @@ PYCOCOTOOLS = (
 
 def test_coco_annotations() -> None:
     result = segmentation(blobs())
-    made = coco.annotations(result, 7, 100, background=0)
+    made = coco.annotate(result, 7, 100, background=0)
     assert [a["id"] for a in made] == [100, 101, 102] and {a["image_id"] for a in made} == {7}
     for annotation in made:
         region = result.mask == annotation["category_id"]
@@ -161,7 +161,9 @@ def test_area_rows_add_up() -> None:
     result = segmentation(blobs())
     rows = area_rows("a.jpg", result)
     assert [row.class_name for row in rows] == list(NAMES)
-    assert sum(int(row.pixels) for row in rows) == 60 * 90 and sum(float(row.share) for row in rows) == pytest.approx(1, abs=1e-5)
+    assert sum(int(row.pixels) for row in rows) == 60 * 90 and sum(float(row.share) for row in rows) == pytest.approx(
+        1, abs=1e-5
+    )
     assert rows[1].confidence == 0.5 and rows[1].pixels == (result.mask == 1).sum()
     header, first, *_ = as_csv(rows).splitlines()
     assert header == "image,status,reason,width,height,class_id,class_name,pixels,share,confidence"

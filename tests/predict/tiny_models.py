@@ -15,11 +15,11 @@ NAMES = ("background", "road", "tree", "sky")
 
 
 def shaken(model: nn.Module) -> nn.Module:
-    """Give every weight and statistic a random value, so that no layer is a constant."""
+    """Give every norm's scale, shift and statistics and every bias a random value, so that none is a constant."""
     random = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, value in model.state_dict().items():
-            if value.is_floating_point():
+            if value.is_floating_point() and value.ndim == 1:
                 noise = torch.randn(value.shape, generator=random)
                 value.copy_(noise.abs() * 0.3 + 0.7 if name.endswith("running_var") else value + 0.1 * noise)
     return model.eval()

@@ -31,7 +31,7 @@ _BODY = (
 """Our name of a part of a stage or block -> the library's."""
 
 
-def write_transformers(model: Model, folder: Path) -> nn.Module:
+def write_transformers(model: Model, folder: Path) -> Any:
     """Write a SegFormer and its image processor by `save_pretrained`; return the library's network.
 
     A model that came from a transformers folder is saved as it is. One of ours needs the official head and a decision
@@ -40,14 +40,14 @@ def write_transformers(model: Model, folder: Path) -> nn.Module:
     """
     from transformers import SegformerImageProcessor
 
-    body = model.network.body
+    body: Any = model.network.body
     if model.kind == "transformers":
         body.save_pretrained(folder)
         processor = model.path / "preprocessor_config.json"
         if processor.is_file():
             (folder / processor.name).write_bytes(processor.read_bytes())
         return body
-    converted = _converted(model)
+    converted: Any = _converted(model)
     converted.save_pretrained(folder)
     SegformerImageProcessor(do_resize=False, image_mean=list(MEAN), image_std=list(STD)).save_pretrained(folder)
     return converted
