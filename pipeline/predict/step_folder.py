@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 from torch import Tensor
 
 from pipeline.artifacts import ArtifactError, read_json
@@ -14,7 +15,7 @@ from pipeline.datasets.readers import class_names as known_names
 from pipeline.methods import Heads, Method, StepInfo, get, settings_of
 from pipeline.methods import names as method_names
 from pipeline.methods.recipes import get_recipe, recipe_names
-from pipeline.models import load_model, read_about
+from pipeline.models import SegmentationModel, load_model, read_about
 from pipeline.models.network import Output
 from pipeline.predict.network import Model, Network
 
@@ -31,7 +32,7 @@ def open_step(weights: Path, method: str = "", class_names: Sequence[str] = ()) 
     settings of config.yaml; `method` names it where the header does not. Raises ValueError if the files contradict
     each other, the method is unknown, or nothing names the classes.
     """
-    about = read_about(weights)
+    about = _about(weights)
     config = _config(weights.with_name(CONFIG))
     name = str(about.get("method") or method)
     if method and name != method:
@@ -44,10 +45,26 @@ def open_step(weights: Path, method: str = "", class_names: Sequence[str] = ()) 
     names = tuple(class_names) or _names(weights, about, config, ids)
     if len(names) != len(ids):
         raise ValueError(f"{weights} has {len(ids)} classes, {len(names)} names were given")
-    body = load_model(weights)
+    body = _body(weights, about)
     network = Network(body, _logits, decide=decoder.decode, probabilities=recipe.probabilities)
     facts = {**about, "config": config}
     return Model(network, names, "step", weights, body.backbone, tuple(ids), facts, tuple(notes))
+
+
+def _about(weights: Path) -> dict[str, Any]:
+    about = read_about(weights)
+    if not {"backbone", "classes_per_step"} <= about.keys():
+        raise ArtifactError(f"{weights} says neither its backbone nor its classes; was it written by this pipeline?")
+    return about
+
+
+def _body(weights: Path, about: Mapping[str, Any]) -> SegmentationModel:
+    try:
+        return load_model(weights)
+    except (RuntimeError, SafetensorError, OSError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = lines[min(1, len(lines) - 1)][:200]
+        raise ArtifactError(f"{weights}: its tensors are not those of {about['backbone']} ({reason})") from None
 
 
 def _logits(output: Output) -> Tensor:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from pipeline import load_segmenter
 from pipeline.predict.__main__ import main
@@ -183,6 +184,14 @@ def _other_weights(path: Path) -> None:
     save_file({"layer.weight": torch.zeros(2)}, path / "model.safetensors", metadata={"format": "pt"})
 
 
+def _other_backbone(path: Path) -> None:
+    weights = write_step(path) / "model.safetensors"
+    with safe_open(str(weights), "pt") as file:
+        about = json.loads(file.metadata()["about"])
+    changed = json.dumps({**about, "backbone": "small_segformer"})
+    save_file(load_file(weights), weights, metadata={"about": changed})
+
+
 def _garbled_record(path: Path) -> None:
     write_step(path, settings={})
     (path / "config.yaml").write_text("a: [")
@@ -207,6 +216,7 @@ BAD = {
     "empty model folder": (_model(lambda path: path.mkdir()), "bad holds nothing; expected a step folder"),
     "model cut short": (_model(_cut_short), "not a readable safetensors file"),
     "weights of another model": (_model(_other_weights), "missing or of another shape, first"),
+    "another backbone": (_model(_other_backbone), "its tensors are not those of small_segformer"),
     "unknown method": (_model(lambda path: write_step(path, "mibb")), "unknown method `mibb`; did you mean `mib`"),
     "garbled record": (_model(_garbled_record), "config.yaml cannot be read"),
     "nameless classes": (
