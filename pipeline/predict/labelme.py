@@ -70,7 +70,7 @@ def outlines(mask: NDArray[np.uint8], background: int | None, tolerance: float) 
 
 def _outline(region: NDArray[np.bool_]) -> Points:
     padded = np.pad(region.astype(np.float64), 1)
-    lines: list[Points] = contour_generator(z=padded, line_type=LineType.Separate).lines(0.5)
+    lines: Any = contour_generator(z=padded, line_type=LineType.Separate).lines(0.5)
     outer = max(lines, key=_area)
     # Contours run between pixel centres; the padding moved them by one, a centre lies at one half.
     points: Points = np.asarray(outer)[:-1] - 0.5

@@ -71,7 +71,7 @@ class Segmenter:
         leaves them out, which saves memory. Raises ValueError for what is no image.
         """
         check_tiling(tile, overlap)
-        several: Sequence[Any] = images if _is_list(images) else [images]  # type: ignore[assignment, list-item]
+        several: Sequence[Any] = images if _is_list(images) else [images]  # type: ignore[assignment]
         pixels = [rgb_pixels(image) for image in several]
         results: list[Segmentation] = []
         for _, group in groupby(pixels, key=lambda image: image.shape):

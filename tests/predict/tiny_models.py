@@ -14,14 +14,18 @@ from pipeline.models import build_model, save_model
 NAMES = ("background", "road", "tree", "sky")
 
 
-def shaken(model: nn.Module) -> nn.Module:
-    """Give every norm's scale, shift and statistics and every bias a random value, so that none is a constant."""
+def shaken(model: nn.Module, weights: float = 0.0) -> nn.Module:
+    """Give every norm's scale, shift and statistics and every bias a random value, so that none is a constant.
+
+    `weights` is the deviation of what is added to all other tensors.
+    """
     random = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, value in model.state_dict().items():
-            if value.is_floating_point() and value.ndim == 1:
+            if value.is_floating_point():
                 noise = torch.randn(value.shape, generator=random)
-                value.copy_(noise.abs() * 0.3 + 0.7 if name.endswith("running_var") else value + 0.1 * noise)
+                scale = 0.1 if value.ndim == 1 else weights
+                value.copy_(noise.abs() * 0.3 + 0.7 if name.endswith("running_var") else value + scale * noise)
     return model.eval()
 
 
@@ -55,7 +59,7 @@ def write_segformer(folder: Path, processor: bool = True, side: int = 64) -> Pat
         hidden_sizes=[8, 16, 20, 32], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 5, 8], decoder_hidden_size=24,
         id2label=dict(enumerate(NAMES)), label2id={name: i for i, name in enumerate(NAMES)},
     )  # fmt: skip
-    shaken(SegformerForSemanticSegmentation(config)).save_pretrained(folder)
+    shaken(SegformerForSemanticSegmentation(config), 0.1).save_pretrained(folder)
     if processor:
         size = {"height": side, "width": side}
         mean, std = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
