@@ -19,7 +19,7 @@ from pipeline.predict.areas import AreaRow, Status, area_rows, as_csv
 from pipeline.predict.images import ImageError, Pixels, read_pixels
 from pipeline.predict.listing import Listed, list_images
 from pipeline.predict.out_folder import OutFolder, out_folder
-from pipeline.predict.pictures import encoded, overlay, palette_mask
+from pipeline.predict.pictures import blend, encoded, overlay, palette_mask
 from pipeline.predict.result import Segmentation
 from pipeline.predict.segmenter import Segmenter, check_tiling
 from pipeline.runtime.cost import Cost
@@ -153,13 +153,14 @@ class _Run:
 
     def _one(self, item: Listed, pixels: Pixels, result: Segmentation) -> None:
         rows = area_rows(item.shown, result)
-        drawn = overlay(pixels, result.mask, result.class_names, self.background)
+        blended = blend(pixels, result.mask, self.background)
+        drawn = overlay(blended, result.mask, result.class_names, self.background)
         self.rows += rows
         self.done += 1
         self.folder.write(f"masks/{item.stem}.png", encoded(palette_mask(result.mask), "PNG"))
         self.folder.write(f"overlays/{item.stem}.jpg", encoded(drawn, "JPEG"))
         if len(self.shots) < self.options.gallery:
-            self.shots.append(gallery.shot(item.shown, str(item.stem), drawn, rows, self.background))
+            self.shots.append(gallery.shot(item.shown, str(item.stem), blended, rows, self.background))
         if "coco" in self.options.formats:
             height, width = result.mask.shape
             entry = {"id": self.done, "file_name": item.shown, "width": width, "height": height}

@@ -38,7 +38,7 @@ class Shot:
 
 
 def shot(name: str, stem: str, picture: Image.Image, rows: Sequence[AreaRow], background: int | None) -> Shot:
-    """Return an image's entry from its overlay and its rows."""
+    """Return an image's entry from what `blend` made of it and its rows; the page's own list is its legend."""
     small = picture.copy()
     small.thumbnail((SIDE, SIDE))
     data = base64.b64encode(encoded(small, "JPEG")).decode()

@@ -33,15 +33,18 @@ def palette_mask(mask: NDArray[np.uint8]) -> Image.Image:
     return picture
 
 
-def overlay(image: Pixels, mask: NDArray[np.uint8], class_names: Sequence[str], background: int | None) -> Image.Image:
-    """Return the image under its classes' colours, and a legend of the classes in it below.
-
-    The background keeps the image's own colours.
-    """
+def blend(image: Pixels, mask: NDArray[np.uint8], background: int | None) -> Image.Image:
+    """Return the image under its classes' colours; the background keeps the image's own."""
     covered = mask != background if background is not None else np.ones(mask.shape, bool)
     blended = image.astype(np.float32)
     blended[covered] += OPACITY * (voc_palette()[mask][covered] - blended[covered])
-    picture = Image.fromarray(blended.round().astype(np.uint8))
+    return Image.fromarray(blended.round().astype(np.uint8))
+
+
+def overlay(
+    picture: Image.Image, mask: NDArray[np.uint8], class_names: Sequence[str], background: int | None
+) -> Image.Image:
+    """Return what `blend` made, with a legend of the classes in the mask below."""
     shown = [int(value) for value in np.unique(mask) if value != background]
     return _with_legend(picture, shown, class_names, mask)
 
