@@ -19,6 +19,7 @@ from pipeline.distributed.whole_batch import Count, WholeBatch
 from pipeline.losses import cross_entropy
 from pipeline.models.network import Output, SegmentationModel
 from pipeline.models.resize import upsample
+from pipeline.runtime.precision import widened
 
 
 @dataclass(frozen=True)
@@ -224,3 +225,7 @@ class Method:
     def decode(self, logits: Tensor) -> Tensor:
         """Return the label map (B, H, W) in channel ids of logits (B, N, H, W)."""
         return logits.argmax(dim=1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return each class's probability (B, C, H, W) for logits (B, N, H, W); asked of the base recipe."""
+        return widened(logits).softmax(dim=1)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.config import Config, ConfigError, nearest
 from pipeline.losses import ssul, summed_bce
 from pipeline.methods import Forward, Heads, Method, StepInfo, get, names, settings_of
+from pipeline.runtime.precision import widened
 
 
 class CrossEntropyRecipe(Method):
@@ -63,6 +65,10 @@ class BinaryRecipe(Method):
         logits = forward.student_logits()
         return {"bce": summed_bce(logits, forward.batch.masks, reduction="mean_all")}
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return a sigmoid per class; they need not sum to 1."""
+        return widened(logits).sigmoid()
+
 
 class SsulRecipe(Method):
     """Binary cross-entropy with an unknown class for what stands out in the background (ciss_methods.md 4.10).
@@ -94,6 +100,10 @@ class SsulRecipe(Method):
         """Return SSUL's decision."""
         return ssul.decide(logits)
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return a sigmoid per class, the unknown's within the background's."""
+        return ssul.merged_scores(logits).clamp(max=1)
+
 
 class SsulSatsRecipe(Method):
     """Step 0 of the SSUL released with SATS: the unknown channel is never a target (ciss_methods.md 4.10.8)."""
@@ -115,6 +125,11 @@ class SsulSatsRecipe(Method):
     def decode(self, logits: Tensor) -> Tensor:
         """Return the best channel, unknown counted as background."""
         return ssul.decide_sats(logits)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return a sigmoid per class, the background's the larger of its own and the unknown's."""
+        scores = widened(logits).sigmoid()
+        return torch.cat([scores[:, :2].amax(dim=1, keepdim=True), scores[:, 2:]], dim=1)
 
 
 _RECIPES: dict[str, type[Method]] = {

@@ -37,7 +37,8 @@ def to_tokens(x: Tensor) -> Tensor:
 
 def to_map(tokens: Tensor, grid: Grid) -> Tensor:
     """Return tokens (B, h w, C) as a map (B, C, h, w), channels last in memory."""
-    return tokens.transpose(1, 2).unflatten(2, grid)
+    # Not `unflatten`: a trace would keep the grid of the image it was traced with.
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *grid)
 
 
 class DropPath(nn.Module):
