@@ -47,6 +47,8 @@ COMMANDS = {
     "migrate": Command("pipeline.migration.__main__", "take over replay folders and checkpoints of the papers' code"),
     "cost": Command("pipeline.eval.cost_summary", "what the jobs of an experiment cost"),
     "verify": Command("pipeline.experiments.verify", "read every artifact, move damaged ones aside"),
+    "predict": Command("pipeline.predict.__main__", "apply a model to images: masks, overlays, areas, COCO, LabelMe"),
+    "export": Command("pipeline.predict.__main__", "a model as ONNX, TorchScript or transformers folder", ("export",)),
     "config": Command("pipeline.config.__main__", "write config.yaml from what the settings say of themselves"),
     "weights": Command("pipeline.runtime.weights", "list pretrained weights, check a downloaded file"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from pipeline.captioning.noun_filter import judge
 from pipeline.captioning.noun_filter.texts import Texts
 from pipeline.captioning.vocabulary import Vocabulary
 from pipeline.config import NounFilter
+from tests.protocols import VOC
 
 NAMES = {1: "aeroplane", 8: "cat", 11: "diningtable", 12: "dog"}
-PROTOCOL = {"class_names": {str(k): name for k, name in NAMES.items()}, "order": [0, *NAMES]}
+PROTOCOL = replace(VOC, class_names=dict(NAMES), classes_per_step=((0, *NAMES),), order=(0, *NAMES))
 RELEASED = {"aeroplane": "airplane", "cat": "cat", "diningtable": "table", "dog": "dog"}
 WORDS = ["kitten", "puppy", "desk", "jet", "bg", "sky"]
 SCORES = st.sampled_from([math.nan, -0.2, 0.0, 0.3, 0.5, 0.6, 0.61, 0.9, 1.0])

@@ -13,7 +13,13 @@ from pipeline.methods.recipes import get_recipe
 from pipeline.models.network import Output
 
 VOC = ("voc", "15-5", "deeplabv3_resnet101")
-ALSO = {"weight": ("loss_kd", "reg_importance"), "feature_weight": ("loss_de",), "ssul": ("implementation",)}
+ALSO = {
+    "weight": ("loss_kd", "reg_importance", "icarl_importance"),
+    "feature_weight": ("loss_de",),
+    "encoder_weight": ("loss_de",),
+    "segmentation_weight": ("l_seg",),
+    "ssul": ("implementation",),
+}
 """A specification's word for a setting, and what methods may call it."""
 
 

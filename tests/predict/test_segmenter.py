@@ -75,7 +75,10 @@ def test_binary_methods_give_sigmoids(tmp_path: Path, method: str) -> None:
 def test_unknown_class_of_ssul_is_background(tmp_path: Path, variant: str, kind: str) -> None:
     from pipeline.models import load_model
 
-    folder, image = write_step(tmp_path / "s", "ssul", (1, 1, 15, 5), kind, settings={"ssul": variant}), picture()
+    folder, image = (
+        write_step(tmp_path / "s", "ssul", (1, 1, 15, 5), kind, settings={"implementation": variant}),
+        picture(),
+    )
     result = load_segmenter(folder)(image)
     with torch.no_grad():
         logits = load_model(folder / "model.safetensors")(normalised(image)).logits

@@ -210,7 +210,7 @@ CHANGES: dict[str, Change] = {
     "momentum": lambda b, base, out: b.step("ft", "small_cnn", 1, base, out, momentum=0.8),
     "decay": lambda b, base, out: b.step("ft", "small_cnn", 1, base, out, weight_decay=1e-3),
     "precision": lambda b, base, out: b.step("ft", "small_cnn", 1, base, out, precision="float32"),
-    "micro-batches": lambda b, base, out: b.step("ft", "small_cnn", 1, base, out, accumulate=2),
+    "micro-batches": lambda b, base, out: b.step("ft", "small_cnn", 1, base, out, gradient_accumulation=2),
     "step": lambda b, base, out: b.step("ft", "small_cnn", 2, out / "one", out),
 }
 
