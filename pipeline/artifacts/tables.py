@@ -35,7 +35,7 @@ def write_table(
         text = json.dumps(provenance, sort_keys=True)
         table = table.replace_schema_metadata({"provenance": text})
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, write_page_checksum=True)
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def row_writer(path: str | Path, schema: pa.Schema, chunk: int = 1024) -> Iterat
     """
     rows: list[dict[str, Any]] = []
     names = set(schema.names)
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
 
         def flush() -> None:
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
@@ -78,7 +78,7 @@ def read_rows(path: str | Path, schema: pa.Schema, batch: int = 4096) -> Iterato
 @contextmanager
 def _opened(path: str | Path) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
@@ -111,7 +111,7 @@ def table_writer(
     """Yield a function that appends {column: values} to a table, which appears at `path` on success alone."""
     if provenance is not None:
         schema = schema.with_metadata({"provenance": json.dumps(provenance, sort_keys=True)})
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
 
         def write(columns: Mapping[str, Sequence[Any]]) -> None:
             arrays = [pa.array(columns[field.name], type=field.type) for field in schema]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.crawl_ingest.checks.reasons import FAILED
+from pipeline.crawl_ingest.checks.reasons import RETRIED
 from pipeline.runtime.cli import add_settings, read_settings, run_cli
 
 
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     ingest.add_argument("--shard", required=True, help="<plan>-<number>")
     ingest.add_argument("--protocol", type=Path, help="its evaluation images are kept out")
     ingest.add_argument(
-        "--retry", nargs="+", default=[], choices=sorted(FAILED), metavar="REASON",
+        "--retry", nargs="+", default=[], choices=sorted(RETRIED), metavar="REASON",
         help="ask addresses again that ended so, for example: connection timeout",
     )  # fmt: skip
     ingest.set_defaults(run=_ingest)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.artifacts import CAPTIONS, QUERIES, read_json, read_table, write_table
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.faults import in_one_line
 
 QUERY_WORDS = {
     "aeroplane": "airplane", "diningtable": "dining table", "motorbike": "motorcycle",
@@ -19,6 +20,7 @@ QUERY_WORDS = {
 """VOC's own names that people do not type into a search box."""
 
 
+@in_one_line
 def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, captions: Path | None = None) -> None:
     """Write the queries of a plan.
 
@@ -44,6 +46,7 @@ def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, capt
     write_table(out, rows, QUERIES, provenance={"plan": plan})
 
 
+@in_one_line
 def write_class_plan(names: Path, settings: CrawlIngest, out: Path) -> None:
     """Write a query for each class of a text file, one name per line; the first line is class 1.
 
