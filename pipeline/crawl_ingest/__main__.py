@@ -64,10 +64,14 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _ingest(arguments: argparse.Namespace) -> None:
+    from pipeline.crawl_ingest.checks.decoders import end_processes
     from pipeline.crawl_ingest.crawl import ingest
 
     settings = read_settings(arguments).crawl_ingest
-    ingest(arguments.queries, arguments.shard, arguments.protocol, settings, arguments.out, arguments.retry)
+    try:
+        ingest(arguments.queries, arguments.shard, arguments.protocol, settings, arguments.out, arguments.retry)
+    finally:
+        end_processes()
 
 
 def _merge(arguments: argparse.Namespace) -> None:

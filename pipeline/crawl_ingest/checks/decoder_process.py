@@ -16,7 +16,8 @@ import struct
 import sys
 import warnings
 
-from PIL import Image
+# Everything that accept opens: Pillow would import all of its forty readers at the first file that is no JPEG.
+from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from pipeline.crawl_ingest.checks.image import IntakeError, accept
 
@@ -24,6 +25,7 @@ LIMITS = struct.Struct("!qqqd")
 """max_pixels, min_side, bytes of memory beyond what the process has, CPU seconds for one image."""
 SIZE, SIZES = struct.Struct("!Q"), struct.Struct("!II")
 HELLO = b"+"
+_READERS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
 
 
 class _Limits:
@@ -33,16 +35,15 @@ class _Limits:
 
 def main() -> None:
     """Fork a child for each connection that arrives, until the crawl ends."""
-    # Ctrl-C is the crawl's affair; children are waited for by nobody.
+    # Ctrl-C is the crawl's affair.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     warnings.simplefilter("ignore")
-    Image.init()
     # Decoders complain about what strangers send.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with socket.socket(fileno=int(sys.argv[1])) as control:
         while True:
             packet, handles, _, _ = socket.recv_fds(control, LIMITS.size, 1)
+            _wait_for_children(os.WNOHANG if packet else 0)
             if not packet:
                 return
             if os.fork() == 0:
@@ -51,6 +52,15 @@ def main() -> None:
                 os._exit(0)
             for handle in handles:
                 os.close(handle)
+
+
+def _wait_for_children(how: int) -> None:
+    # Only the time of a child that was waited for is in the crawl's bill.
+    try:
+        while os.waitpid(-1, how)[0]:
+            pass
+    except ChildProcessError:
+        pass
 
 
 def _serve(connection: socket.socket, max_pixels: int, min_side: int, memory: int, seconds: float) -> None:

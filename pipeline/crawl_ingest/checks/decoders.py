@@ -106,7 +106,11 @@ class _Forker:
         """End the process, unless this one is a fork of the one that started it."""
         self._control.close()
         if self.owner == os.getpid():
-            self._process.wait()
+            try:
+                self._process.wait(2)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
 
 _running: list[_Forker] = []
@@ -120,14 +124,16 @@ def _forker() -> _Forker:
             if _running:
                 _running.pop().close()
             else:
-                atexit.register(_end)
+                atexit.register(end_processes)
             _running.append(_Forker())
         return _running[0]
 
 
-def _end() -> None:
-    for forker in _running:
-        forker.close()
+def end_processes() -> None:
+    """End what later crawls of this process would use again; from then on its time is in this process's bill."""
+    with _starting:
+        while _running:
+            _running.pop().close()
 
 
 async def _asked(connection: socket.socket, data: bytes) -> Accepted:
