@@ -14,6 +14,7 @@ import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,9 @@ def fuzz(count: int, seed: int) -> int:
         print(f"seed {seed}: the crawl ended without its rows (exit code {child.exitcode})")
         return 1
     rows, reasons, longest, pages = results.recv()
-    print(f"{count:,} responses in {time.monotonic() - began:.0f} s, {count - rows} without a row, longest "
-          f"{longest:.1f} s, peak memory {peak} MB of crawl and decoders together: "
+    print(f"{count:,} responses in {time.monotonic() - began:.0f} s, {count - rows} without a row, longest request "
+          f"{longest['request']:.1f} s, longest decoding {longest['decoding']:.1f} s (with waiting for a process), "
+          f"peak memory {peak} MB of crawl and decoders together: "
           f"{dict(reasons.most_common())}")  # fmt: skip
     print(f"{count // PAGES:,} pages of a search API: {dict(pages)}")
     return int(rows != count)
@@ -74,20 +76,13 @@ def _watched(child: Any) -> int:
 def _crawl(out: Connection, name: str, resolve: str, count: int, seed: int) -> None:
     folder = Path(name)
     os.environ |= {"PIPELINE_RESOLVE": resolve, "PIPELINE_HOSTS": str(folder / "hosts")}
-    from pipeline.crawl_ingest import crawl
+    from pipeline.crawl_ingest.checks.decoders import Decoders
+    from pipeline.crawl_ingest.crawl import ingest
+    from pipeline.crawl_ingest.fetch.downloader import Downloader
 
-    longest = 0.0
-    download = crawl._download
-
-    async def timed(*arguments: Any) -> Any:
-        nonlocal longest
-        began = time.monotonic()
-        try:
-            return await download(*arguments)
-        finally:
-            longest = max(longest, time.monotonic() - began)
-
-    crawl._download = timed
+    longest: dict[str, float] = {"request": 0.0, "decoding": 0.0}
+    Downloader._request = _timed(Downloader._request, longest, "request")  # type: ignore[method-assign]
+    Decoders.accept = _timed(Decoders.accept, longest, "decoding")  # type: ignore[method-assign]
     rng = random.Random(seed)
     urls = [_address(rng, number) for number in range(count)]
     pq.write_table(pa.table({"url": urls, "query": ["cat"] * count}), folder / "list.parquet")
@@ -98,12 +93,23 @@ def _crawl(out: Connection, name: str, resolve: str, count: int, seed: int) -> N
         requests_per_second=1e4, user_agent="web-continual-segmentation/0.1 (me@example.com)",
     )  # fmt: skip
     shard = folder / "pool" / "shards" / "step1-00000.tar"
-    crawl.ingest(folder / "q.parquet", shard.stem, None, settings, shard)
+    ingest(folder / "q.parquet", shard.stem, None, settings, shard)
     reasons: Counter[str] = Counter()
     for row in read_rows(shard.with_suffix(".parquet"), INGEST):
         reasons[row["reason"] or "kept"] += 1
     pages = asyncio.run(_search(count // PAGES, query))
     out.send((reasons.total(), reasons, longest, pages))
+
+
+def _timed(work: Callable[..., Any], longest: dict[str, float], name: str) -> Callable[..., Any]:
+    async def timed(*arguments: Any) -> Any:
+        began = time.monotonic()
+        try:
+            return await work(*arguments)
+        finally:
+            longest[name] = max(longest[name], time.monotonic() - began)
+
+    return timed
 
 
 def _address(rng: random.Random, number: int) -> str:
