@@ -154,6 +154,8 @@ async def _download_all(source: Source, state: PoolState, settings: CrawlIngest,
             await asyncio.gather(*(work(recorder, candidates) for _ in range(min(lanes, addresses))))
 
     with Recorder(settings, state) as recorder:
+        if next(state.hosts(), None):
+            recorder.prepare()
         await asyncio.gather(*(attend(recorder) for _ in range(OPEN_HOSTS)))
 
 

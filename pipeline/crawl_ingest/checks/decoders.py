@@ -35,6 +35,10 @@ class Decoders:
         self._free = asyncio.Semaphore(PROCESSES)
         self._idle: list[socket.socket] = []
 
+    def prepare(self) -> None:
+        """Let the process that forks the others start now, while the first answers are on their way."""
+        _forker()
+
     async def accept(self, data: bytes) -> Accepted:
         """Return the image to store. Raises IntakeError, or MachineError if no process can be started."""
         if not data:

@@ -46,6 +46,10 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
+    def prepare(self) -> None:
+        """Say that images will come."""
+        self._decoders.prepare()
+
     def __exit__(self, *_: object) -> None:
         self._decoders.close()
 
