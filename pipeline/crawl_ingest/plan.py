@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.artifacts import CAPTIONS, QUERIES, read_table, write_table
 from pipeline.artifacts.rows import CaptionRow, QueryRow
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.faults import in_one_line
 from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.datasets.turns import in_turns
 
@@ -21,6 +22,7 @@ QUERY_WORDS = {
 """VOC's own names that people do not type into a search box."""
 
 
+@in_one_line
 def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, captions: Path | None = None) -> None:
     """Write the queries of a plan.
 
@@ -46,6 +48,7 @@ def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, capt
     write_table(out, rows, QUERIES, provenance={"plan": plan})
 
 
+@in_one_line
 def write_class_plan(names: Path, settings: CrawlIngest, out: Path) -> None:
     """Write a query for each class of a text file, one name per line; the first line is class 1.
 

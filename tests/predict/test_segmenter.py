@@ -168,7 +168,9 @@ def test_torchvision_equals_torchvision(tmp_path: Path, architecture: str, suffi
     result = segmenter(image)
     with torch.no_grad():
         logits = model(normalised(image))["out"]
-    np.testing.assert_allclose(result.probabilities, logits.softmax(1)[0].numpy(), atol=1e-4)
+    # Random weights of a hundred layers give logits of hundreds, whose last float32 digit is worth more than 1e-4.
+    atol = 1e-4 if architecture != "deeplabv3_resnet101" else 1e-3
+    np.testing.assert_allclose(result.probabilities, logits.softmax(1)[0].numpy(), atol=atol)
     assert np.mean(result.mask == logits.argmax(1)[0].numpy()) > 0.9999
     assert result.class_names == NAMES and segmenter.model.architecture == architecture
 

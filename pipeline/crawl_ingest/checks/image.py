@@ -12,12 +12,13 @@ import io
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.checks.counts import too_complex
 from pipeline.crawl_ingest.checks.jpeg import is_bare
 
 QUALITY = 95
@@ -26,6 +27,20 @@ _SIDE = 32
 _ENOUGH = 90
 """Pixels a side from which the perceptual hash is taken; averaging blocks down to them changes hardly a bit."""
 _COSINES = np.cos(np.pi / _SIDE * np.outer(np.arange(8), np.arange(_SIDE) + 0.5))
+
+
+class Limits(Protocol):
+    """What the settings of `crawl_ingest` say about images; the processes that decode know no others."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Width times height, at most."""
+        ...
+
+    @property
+    def min_side(self) -> int:
+        """Pixels of the shorter side, at least."""
+        ...
 
 
 class IntakeError(Exception):
@@ -47,10 +62,12 @@ class Accepted:
     phash: str
 
 
-def accept(data: bytes, settings: CrawlIngest) -> Accepted:
+def accept(data: bytes, settings: Limits) -> Accepted:
     """Return the image to store. Raises IntakeError."""
     if not data:
         raise IntakeError("empty")
+    if too_complex(data):
+        raise IntakeError("too_complex")
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -59,6 +76,8 @@ def accept(data: bytes, settings: CrawlIngest) -> Accepted:
             raise IntakeError("too_many_pixels") from None
         except UnidentifiedImageError:
             raise IntakeError("not_an_image") from None
+        except MemoryError:
+            raise IntakeError("decoder_limit") from None
         except OSError as error:
             raise IntakeError("truncated" if "truncated" in str(error) else "not_an_image") from None
         except IntakeError:
@@ -69,7 +88,7 @@ def accept(data: bytes, settings: CrawlIngest) -> Accepted:
             raise IntakeError("not_an_image") from None
 
 
-def _decode(data: bytes, settings: CrawlIngest) -> Accepted:
+def _decode(data: bytes, settings: Limits) -> Accepted:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.width * image.height > settings.max_pixels:
             raise IntakeError("too_many_pixels")
