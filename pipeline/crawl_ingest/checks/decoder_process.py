@@ -71,7 +71,7 @@ def _serve(connection: socket.socket, max_pixels: int, min_side: int, memory: in
     while head := _received(connection, SIZE.size):
         data = _received(connection, *SIZE.unpack(head))
         used = resource.getrusage(resource.RUSAGE_SELF)
-        # The timer is exact and its signal ends the process; the limit, in whole seconds since the process began, stands
+        # The timer is exact and its signal ends the process; the limit, whole seconds since the process began, stands
         # behind it.
         until = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (until, resource.getrlimit(resource.RLIMIT_CPU)[1]))
