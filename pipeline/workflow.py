@@ -14,7 +14,7 @@ from pipeline.config.plans import mini_web, plans
 from pipeline.datasets.tasks import canonical_task, classes_per_step
 from pipeline.eval.inputs import report_inputs, step_folders
 from pipeline.methods import Heads, get, settings_of
-from pipeline.methods.recipes import base_recipes, get_recipe
+from pipeline.methods.recipes import base_recipes, get_recipe, recipe_settings
 from pipeline.runtime.shipped import PACKAGE, shipped
 
 ISOLATED_ENVIRONMENT = ".venv-openflamingo3b"
@@ -59,6 +59,8 @@ class Workflow:
     def _check(self) -> None:
         for name in self.config.methods:
             self._settings_of(name, self.config.methods[name])
+        for name, values in self.config.train.recipes.items():
+            recipe_settings(name, values)
         for run in self.runs.values():
             self.method_settings(run)
             try:
@@ -134,7 +136,7 @@ class Workflow:
         """Return the training settings of a run: engine, data geometry and this method's settings alone."""
         chosen = self.runs[run]
         known = self._training_settings()
-        del known["train"]["base"]
+        del known["train"]["base"], known["train"]["recipes"]
         known["train"]["step"] = chosen.step_phase(self.config.train.step).model_dump(mode="json")
         known["methods"] = {chosen.method: self.config.method_values(chosen)}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
@@ -265,7 +267,7 @@ class Workflow:
     def base_settings(self) -> str:
         """Return the training settings of base steps."""
         known = self._training_settings()
-        del known["train"]["step"]
+        del known["train"]["step"], known["train"]["replay_epoch"]
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     def _training_settings(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Checks D1-D6 (POD) of ciss_methods.md section 9."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -92,3 +93,35 @@ def test_maps_of_any_aspect_and_maps_smaller_than_a_scale() -> None:
 def test_wrong_inputs_say_what_is_wrong(student: list, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         local_pod(student, TEACHER, **options)
+
+
+def released_cells(maps: torch.Tensor) -> list[float]:
+    """The embedding of one map as 4.9.1 words it, by loops: the width is used for both axes."""
+    _, channels, height, width = maps.shape
+    x, phi = maps[0].tolist(), []
+    for scale in (1, 2, 4):
+        k = width // scale
+        for i in range(scale):
+            for j in range(scale):
+                rows, columns = range(i * k, min((i + 1) * k, height)), range(j * k, (j + 1) * k)
+                phi += [sum(x[c][r][q] for q in columns) / k for c in range(channels) for r in rows]
+                phi += [sum(x[c][r][q] for r in rows) / len(rows) for c in range(channels) for q in columns]
+    return phi
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 4), (4, 6), (5, 5)])
+def test_cells_of_maps_that_are_not_square(height: int, width: int) -> None:
+    maps = S((1, 2, height, width), 1, 0)
+    by_width = pod_embedding(maps, cut="width")[0].tolist()
+    assert by_width == near(*released_cells(maps))
+    assert (pod_embedding(maps)[0].tolist() == by_width) is (height == width)
+    assert local_pod([maps], [maps + 1], cut="width").item() == pytest.approx(
+        0.01 * np.linalg.norm(np.subtract(released_cells(maps**2), released_cells((maps + 1) ** 2))), rel=1e-5
+    )
+
+
+def test_a_flat_map_has_empty_cells_by_width() -> None:
+    with pytest.raises(ValueError, match="8 wide and 3 high, so that the lowest of 2 rows of cells 4 high are empty"):
+        pod_embedding(S((1, 1, 3, 8), 1, 0), cut="width")
+    with pytest.raises(ValueError, match="unknown POD cut `height`, expected sides or width"):
+        pod_embedding(S((1, 1, 4, 4), 1, 0), cut="height")  # type: ignore[arg-type]
