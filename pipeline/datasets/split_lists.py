@@ -80,8 +80,8 @@ def compare_lists(reader: Reader, task: str, setting: str, folder: Path) -> list
         except DatasetError as error:
             found.append(Difference(step, 0, len(ours), [], [], str(error)))
             continue
-        only = [[items[i].image_id for i in sorted(part)] for part in (theirs - ours, ours - theirs)]
-        found.append(Difference(step, len(theirs), len(ours), *only))
+        more, fewer = ([items[i].image_id for i in sorted(part)] for part in (theirs - ours, ours - theirs))
+        found.append(Difference(step, len(theirs), len(ours), more, fewer))
     return found
 
 

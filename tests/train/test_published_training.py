@@ -7,14 +7,19 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.artifacts import TRAIN_LIST, write_table
 from pipeline.artifacts.rows import TrainRow
 from pipeline.config import ConfigError, Datasets, Phase, Train
 from pipeline.datasets.protocol_file import read_protocol
 from pipeline.methods import Method, StepInfo, get, settings_of
 from pipeline.methods.recipes import get_recipe, recipe_settings
 from pipeline.models import SegmentationModel, build_model
+from pipeline.pseudolabel import write_train_list
+from pipeline.train.assemble import assemble_base
 from pipeline.train.data import BatchSource, Loading
-from pipeline.train.engine import Step, _optimizer, _set_rates
+from pipeline.train.engine import Step, _optimizer, _set_rates, train_step
+from pipeline.workflow import Workflow
+from tests.train.bench import Bench
 
 DEEPLAB = "deeplabv3_resnet101_ssul"
 
@@ -99,7 +104,7 @@ def test_ssul_on_voc_decays_to_a_floor() -> None:
 
 
 def test_steps_of_ssul_freeze_norms_and_keep_dropout() -> None:
-    # assembled_methods.md 9.3: every dropout in training mode and every norm in evaluation mode.
+    # assembled_methods.md 9, third point: every dropout in training mode and every norm in evaluation mode.
     model = build_model(DEEPLAB, [1, 1, 15, 5], classifier="conv")
     step_method("voc").train_mode(model.eval())
     dropouts = [m for m in model.modules() if isinstance(m, nn.Dropout)]
@@ -164,3 +169,44 @@ def test_the_median_pass_of_sats_may_see_unmasked_labels(protocols: list[Path], 
     assert bool(((seen > 0) & (seen <= 15)).any()) is old
     after = torch.cat([batch.masks for batch in batches.batches(0, batches.batches_per_epoch)])
     assert not ((after > 0) & (after <= 15)).any(), "training sees the step's labels"
+
+
+@pytest.fixture(scope="module")
+def bench(minivoc: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(minivoc, tmp_path_factory.mktemp("bench"))
+
+
+def test_assembly_hands_the_settings_on(bench: Bench, tmp_path: Path) -> None:
+    def base(**train: object) -> Step:
+        return assemble_base(bench.config("small_cnn", **train), "ssul", 0, bench.protocols[0], listed, tmp_path)
+
+    listed = tmp_path / "list.parquet"
+    rows = write_train_list(bench.protocols[0], listed)[:28]
+    write_table(listed, [{**row, "role": "memory" if i > 7 else "dataset"} for i, row in enumerate(rows)], TRAIN_LIST)
+    plain, own = base(), base(recipes={"ssul": {"lr_body": 0.5}}, replay_epoch="larger")
+    assert [s.method.param_groups(s.model, None, 0.1)[0]["lr"] for s in (plain, own)] == [0.1, 0.5]
+    assert (plain.source.batches_per_epoch, own.source.batches_per_epoch) == (2 * 8 // 2, 2 * 20 // 2)
+    assert plain.fingerprint != own.fingerprint != base(recipes={"ssul": {"lr_body": 0.25}}).fingerprint
+
+
+@pytest.mark.parametrize(("chosen", "classes"), [("step", False), ("ids", True)])
+def test_thresholds_are_measured_on_the_chosen_labels(
+    chosen: str, classes: bool, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(get("sats"), "calibrate", lambda _, batches, __: seen.extend(b.masks for b in batches))
+    step = bench.step("sats", "small_cnn", 1, bench.base("ce", "small_cnn"), tmp_path, phase={"iterations": 1})
+    step.method.settings = step.method.settings.model_copy(update={"median_labels": chosen})
+    train_step(step)
+    masks = torch.cat(seen)
+    assert bool(((masks > 16) & (masks <= 20)).any()) is classes, "classes of later steps are background to the step"
+
+
+def test_recipes_concern_step_0_and_the_epoch_of_replay_the_others() -> None:
+    plain = Workflow({})
+    recipes = Workflow({"train": {"recipes": {"ssul": {"lr_body": 0.5}}}})
+    larger = Workflow({"train": {"replay_epoch": "larger"}})
+    assert recipes.run_settings("ft") == plain.run_settings("ft") != larger.run_settings("ft")
+    assert larger.base_settings() == plain.base_settings() != recipes.base_settings()
+    with pytest.raises(ConfigError, match=r"unknown key `train.recipes.ssul.lr_bdy`; did you mean `lr_body`"):
+        Workflow({"train": {"recipes": {"ssul": {"lr_bdy": 0.5}}}})
