@@ -6,6 +6,8 @@ import torch
 
 from pipeline.losses import local_pod
 from pipeline.losses.pod import fold_new_channels, pod_distance, pod_embedding
+from pipeline.methods import Batch, Forward, StepInfo, get, settings_of
+from pipeline.models.network import Output
 from tests.golden.inputs import S, near
 
 TEACHER = [S((1, 2, 4, 4), 0.5, 0.1), S((1, 3, 4, 4), 0.3, 0.2)]
@@ -125,3 +127,25 @@ def test_a_flat_map_has_empty_cells_by_width() -> None:
         pod_embedding(S((1, 1, 3, 8), 1, 0), cut="width")
     with pytest.raises(ValueError, match="unknown POD cut `height`, expected sides or width"):
         pod_embedding(S((1, 1, 4, 4), 1, 0), cut="height")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cut", ["sides", "width"])
+def test_plop_cuts_as_its_setting_says(cut: str) -> None:
+    maps, other = (S((1, 2, 9, 4), 1, b) for b in (0, 0.5))
+    old, new = S((1, 4, 9, 4), 0.3, 0.1), S((1, 6, 9, 4), 0.3, 0.2)
+    method = get("plop")(settings_of("plop", {"pod_cut": cut}), StepInfo("voc", "15-5", 2, (3, 1, 2), 3, 1))
+    method.load_state({"thresholds": torch.full((6,), 0.1)}, resumed=True)
+    batch = Batch(
+        S((1, 3, 9, 4), 1, 0), torch.zeros(1, 9, 4, dtype=torch.long), torch.zeros(1, 5), ("a",), ("dataset",)
+    )
+    student, teacher = Output(new, maps, (maps,), ()), Output(old, other, (other,), ())
+    found = method.losses(Forward(batch, student, teacher, epoch=0))["pod"].item()
+
+    def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+        if cut == "width":
+            return float(np.linalg.norm(np.subtract(released_cells(a**2), released_cells(b**2))))
+        return float((pod_embedding(a**2) - pod_embedding(b**2)).norm())
+
+    folded = fold_new_channels(new, 4)
+    expected = np.sqrt(6 / 2) * (0.01 * distance(maps, other) + 0.0005 * distance(folded, old)) / 2
+    assert found == pytest.approx(expected, rel=1e-5)
