@@ -16,7 +16,7 @@ from pipeline.datasets.readers.registry import open_dataset
 from pipeline.datasets.tasks import canonical_task, classes_per_step
 from pipeline.eval.inputs import report_inputs, step_folders
 from pipeline.methods import Heads, get, settings_of
-from pipeline.methods.recipes import base_recipes, get_recipe
+from pipeline.methods.recipes import base_recipes, get_recipe, recipe_settings
 from pipeline.models import check_backbone
 from pipeline.runtime.shipped import PACKAGE, shipped
 
@@ -64,6 +64,8 @@ class Workflow:
         self._check_thresholds()
         for name in self.config.methods:
             self._settings_of(name, self.config.methods[name])
+        for name, values in self.config.train.recipes.items():
+            recipe_settings(name, values)
         for run in self.runs.values():
             self.method_settings(run)
             if run.replay and get(run.method).heads(self.method_settings(run), (2, 1)) != Heads((2, 1)):
@@ -152,7 +154,7 @@ class Workflow:
         """Return the training settings of a run: engine, data geometry and this method's settings alone."""
         chosen = self.runs[run]
         known = self._training_settings()
-        del known["train"]["base"]
+        del known["train"]["base"], known["train"]["recipes"]
         known["train"]["step"] = chosen.step_phase(self.config.train.step).model_dump(mode="json")
         known["methods"] = {chosen.method: self.config.method_values(chosen)}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
@@ -285,7 +287,7 @@ class Workflow:
     def base_settings(self) -> str:
         """Return the training settings of base steps."""
         known = self._training_settings()
-        del known["train"]["step"]
+        del known["train"]["step"], known["train"]["replay_epoch"]
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     def _training_settings(self) -> dict[str, Any]:

@@ -150,6 +150,8 @@ class Method:
     """Images and labels of this step alone, or of every step so far (the upper bound)."""
     all_labels: bool = False
     """Whether image-level labels name old classes too, beside the new ones."""
+    calibrates_on_ids: bool = False
+    """Whether the masks of `calibrate` hold the data set's class ids instead of the step's labels."""
     Settings: ClassVar[type[MethodSettings]] = NoSettings
 
     @classmethod
@@ -172,6 +174,11 @@ class Method:
         """Return whether batches must carry saliency maps."""
         return False
 
+    @classmethod
+    def exemplar_mixing(cls, settings: Any) -> Literal["interleave", "overwrite"]:
+        """Return how exemplars come into a batch: in turn with the step's images, or over half of a full batch."""
+        return "interleave"
+
     def __init__(self, settings: Any, info: StepInfo) -> None:
         self.settings = settings
         self.info = info
@@ -191,6 +198,14 @@ class Method:
     def constant_epochs(self) -> int:
         """Return for how many epochs the learning rate stays constant before it decays."""
         return 0
+
+    def warm_share(self) -> float:
+        """Return over which share of the step the learning rate rises from nearly 0; 0 begins at full rate."""
+        return 0.0
+
+    def lr_floor(self) -> float:
+        """Return the learning rate below which no group falls."""
+        return 0.0
 
     def train_mode(self, model: SegmentationModel) -> None:
         """Put the model in training mode; override to freeze parts."""

@@ -26,6 +26,9 @@ def _add_commands(kinds: Any) -> None:
     checkpoint.add_argument("file", type=Path)
     checkpoint.add_argument("--protocol", type=Path, required=True, help="protocol/step<k>.json of its step")
     checkpoint.add_argument("--backbone", default="", help="its network, if not the one of the code base")
+    checkpoint.add_argument(
+        "--norm-act", choices=("iabn", "abn"), default="iabn", help="abn: trained with the option --norm_act abn"
+    )
     checkpoint.set_defaults(run=_import_checkpoint)
     for command in (replay, checkpoint):
         command.add_argument("--out", type=Path, required=True)
@@ -41,7 +44,7 @@ def _import_replay(arguments: argparse.Namespace) -> None:
 def _import_checkpoint(arguments: argparse.Namespace) -> None:
     from pipeline.migration.checkpoint import import_checkpoint
 
-    print(import_checkpoint(arguments.file, arguments.protocol, arguments.out, arguments.backbone))
+    print(import_checkpoint(arguments.file, arguments.protocol, arguments.out, arguments.backbone, arguments.norm_act))
 
 
 if __name__ == "__main__":

@@ -18,13 +18,16 @@ from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, file_sha256, r
 from pipeline.config import Config, Phase, Train
 from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.methods import Heads, Method, StepInfo, get, overridden, settings_of
-from pipeline.methods.recipes import get_recipe
+from pipeline.methods.recipes import get_recipe, recipe_departures, recipe_settings
 from pipeline.models import SegmentationModel, build_model, load_model, load_pretrained
 from pipeline.runtime.weights import recognise_weights
 from pipeline.train import STAGE_VERSION, resume
 from pipeline.train.best import StepScore
 from pipeline.train.data import BatchSource, Loading
 from pipeline.train.engine import Step
+
+_NO_RESULT = {"tensorboard", "checkpoint_every", "world_size"}
+"""Keys of `train` that change no weight, or only by rounding."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,12 @@ def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, l
     torch.manual_seed(seed)
     model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), config.train.backbone_options)
     inputs = _pretrained(model, config.train) if config.train.pretrained else {}
-    method = cls(None, info)
-    parts = _Parts(method, model, None, protocol, list_path, folder)
+    context = (protocol.dataset, protocol.task, config.train.backbone)
+    settings = recipe_settings(recipe, config.train.recipes.get(recipe, {}), *context)
+    for line in recipe_departures(recipe, settings, *context) if distributed.is_main() else ():
+        print(line, file=sys.stderr, flush=True)
+    inputs["settings"] = settings.model_dump()
+    parts = _Parts(cls(settings, info), model, None, protocol, list_path, folder)
     return _step(config, config.train.base, parts, inputs)
 
 
@@ -137,7 +144,8 @@ def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -
     rows = read_table(parts.list_path, TRAIN_LIST)
     salient = method.wants_saliency(method.settings, protocol.dataset)
     saliency = Path(Layout.of(config).saliency("")) if salient else None
-    loading = Loading(phase.batch_size, config.train.gradient_accumulation, config.train.workers, saliency)
+    train = config.train
+    loading = Loading(phase.batch_size, train.gradient_accumulation, train.workers, saliency, train.replay_epoch)
     source = BatchSource(rows, protocol, config.datasets, method, loading)
     about = {**protocol.identity(), "order": list(protocol.order)}
     facts = {
@@ -146,7 +154,7 @@ def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -
         "recipe_or_method": method.name,
         "seed": method.info.seed,
         "phase": phase.model_dump(),
-        "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every", "world_size"}),
+        "train": config.train.model_dump(exclude={"base", "step", "recipes", *_NO_RESULT}),
         "datasets": config.datasets.model_dump(),
         "list": file_sha256(parts.list_path),
         "version": STAGE_VERSION,

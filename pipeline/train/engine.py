@@ -27,7 +27,7 @@ from pipeline.train.best import Best, Score
 from pipeline.train.data import BatchSource
 from pipeline.train.preemption import PreemptedError, Preemption
 from pipeline.train.runlog import RunLog, SilentLog
-from pipeline.train.schedules import warmup_poly
+from pipeline.train.schedules import warm_poly, warmup_poly
 from pipeline.train.shared_norm import check_shared, share_statistics
 
 
@@ -80,7 +80,8 @@ def train_step(step: Step) -> None:
     with Preemption() as preemption:
         start, cost = _begin(step, extra, optimizer)
         if start == 0 and step.teacher is not None:
-            batches = preemption.watched(_on(step.source.calibration(), device))
+            masks = step.source.calibration(ids=step.method.calibrates_on_ids)
+            batches = preemption.watched(_on(masks, device))
             step.method.calibrate(batches, step.teacher)
         best = Best(step.folder, step.score) if step.score else None
         log = _log(step, start)
@@ -194,10 +195,13 @@ def _check_finite(step: Step, batch: Batch, terms: Mapping[str, Tensor], iterati
 
 
 def _set_rates(step: Step, optimizer: torch.optim.Optimizer, iteration: int) -> None:
-    first = -(-step.method.constant_epochs() * step.iterations // step.phase.epochs)
-    factor = warmup_poly(iteration, step.iterations, first)
+    if warm := step.method.warm_share():
+        factor = warm_poly(iteration, step.iterations, warm * step.iterations)
+    else:
+        first = -(-step.method.constant_epochs() * step.iterations // step.phase.epochs)
+        factor = warmup_poly(iteration, step.iterations, first)
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * factor
+        group["lr"] = max(step.method.lr_floor(), group["initial_lr"] * factor)
 
 
 def _optimizer(step: Step, extra: nn.Module | None) -> torch.optim.Optimizer:

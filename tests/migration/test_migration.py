@@ -71,6 +71,28 @@ def test_a_checkpoint_loads_with_the_same_weights(protocols: list[Path], tmp_pat
         assert torch.equal(value, expected.abs() + 1e-5 if is_scale else expected), key
 
 
+def test_a_plain_abn_checkpoint_keeps_its_signs(
+    protocols: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = original()
+    negative = sum(int((v < 0).sum()) for k, v in state.items() if v.ndim == 1 and k.endswith("weight"))
+    path, out = tmp_path / "x.pth", tmp_path / "m.safetensors"
+    torch.save({"model_state": state}, path)
+    command = ["checkpoint", str(path), "--protocol", str(protocols[1]), "--backbone", BACKBONE, "--out", str(out)]
+    assert main([*command, "--norm-act", "abn"]) == 0
+    assert f"WARNING: {negative} norm weights are negative and were read with their sign" in capsys.readouterr().out
+    for key, value in load_model(out).state_dict().items():
+        assert key.endswith("num_batches_tracked") or torch.equal(value, state[theirs(key)]), key
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert f"{negative} norm weights are negative and were read by their magnitude" in said
+    assert "if trained with plain ABN, import with --norm-act abn" in said
+    scales = {key: v.abs() if v.ndim == 1 and key.endswith("weight") else v for key, v in state.items()}
+    torch.save({"model_state": scales}, path)
+    assert main(command) == 0
+    assert "WARNING" not in capsys.readouterr().out, "without a negative weight both read the same to 1e-5"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

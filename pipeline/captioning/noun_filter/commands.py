@@ -24,6 +24,12 @@ def add_filter(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("--class-file", type=Path, help="pascal_classes.txt, for --noun-folder and --role replay")
     command.add_argument("--correct-classes", action="store_true", help="exchange dog and table back before use")
+    command.add_argument(
+        "--closure",
+        choices=("once", "repeated"),
+        default="once",
+        help="for --noun-folder; repeated: scores of NLTK 3.6.2 to 3.8.1, which yields shared hypernyms twice",
+    )
     command.set_defaults(run=_filter)
     return command
 
@@ -103,7 +109,7 @@ def _filter_folder(arguments: argparse.Namespace) -> None:
     if arguments.rule != "released":
         raise ValueError("--noun-folder is filtered by the released rule alone; pass --rule released")
     if arguments.role == "new":
-        outcome = filter_class_folder(arguments.noun_folder, arguments.out)
+        outcome = filter_class_folder(arguments.noun_folder, arguments.out, closure=arguments.closure)
     else:
         if not arguments.class_file:
             raise ValueError("--noun-folder with --role replay needs --class-file, the authors' pascal_classes.txt")
@@ -111,7 +117,7 @@ def _filter_folder(arguments: argparse.Namespace) -> None:
         print("\n".join(names.report()))
         if arguments.correct_classes and names.exchanged:
             names = names.corrected()
-        outcome = filter_replay_folder(arguments.noun_folder, names, arguments.out)
+        outcome = filter_replay_folder(arguments.noun_folder, names, arguments.out, closure=arguments.closure)
     print("\n".join(outcome.report()))
 
 
