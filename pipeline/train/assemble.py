@@ -58,9 +58,11 @@ def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, l
         )
     info = _info(protocol, config.train.base, seed, config.train.backbone)
     torch.manual_seed(seed)
-    model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), config.train.backbone_options)
+    options = {**config.train.backbone_options, **cls.network_options(None)}
+    model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), options)
     inputs = _pretrained(model, config.train) if config.train.pretrained else {}
     method = cls(None, info)
+    method.init_classifier(model)
     parts = _Parts(method, model, None, protocol, list_path, folder)
     return _step(config, config.train.base, parts, inputs)
 
@@ -85,6 +87,7 @@ def assemble_step(
     expected = protocol.identity() | {"step": protocol.step - 1}
     teacher = load_model(previous.model, expect=expected)
     _check_previous(previous.model, teacher, cls.heads(settings, info.classes_per_step[:-1]), info, config)
+    _check_options(previous.model, teacher, cls.network_options(settings), cls.recipe_for(settings))
     torch.manual_seed(seed)
     heads = cls.heads(settings, info.classes_per_step)
     model = _build(teacher.backbone, heads, teacher.options)
@@ -130,6 +133,15 @@ def _check_previous(path: Path, teacher: SegmentationModel, heads: Heads, info: 
         raise ArtifactError(
             f"checkpoint {path} has backbone {teacher.backbone}, train.backbone is {config.train.backbone}"
         )
+
+
+def _check_options(path: Path, teacher: SegmentationModel, needed: Mapping[str, Any], recipe: str) -> None:
+    for name, value in needed.items():
+        if teacher.options.get(name) != value:
+            raise ArtifactError(
+                f"checkpoint {path} was built with {name} {teacher.options.get(name)!r}, the method needs {value!r}; "
+                f"train the base step with recipe `{recipe}`"
+            )
 
 
 def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -> Step:
@@ -186,4 +198,7 @@ def _protocol(path: Path, base: bool) -> Protocol:
 
 def _info(protocol: Protocol, phase: Phase, seed: int, backbone: str) -> StepInfo:
     sizes = protocol.step_sizes
-    return StepInfo(protocol.dataset, protocol.task, protocol.step, sizes, phase.epochs, seed, backbone)
+    names = tuple(protocol.channel_names)
+    return StepInfo(
+        protocol.dataset, protocol.task, protocol.step, sizes, phase.epochs, seed, backbone, protocol.setting, names
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def train_step(step: Step) -> None:
         if start == 0 and step.teacher is not None:
             batches = preemption.watched(_on(step.source.calibration(), device))
             step.method.calibrate(batches, step.teacher)
+            step.method.prepare(step.model, step.teacher, partial(_passes, step, preemption, device), step.phase.lr)
         best = Best(step.folder, step.score) if step.score else None
         log = _log(step, start)
         for iteration, batch in enumerate(_on(step.source.batches(start, step.iterations), device), start):
@@ -96,7 +98,18 @@ def train_step(step: Step) -> None:
                 if asked:
                     raise PreemptedError(f"{step.folder}: SIGTERM, state saved after {iteration + 1} iterations")
         log.close()
-        _finish(step, cost, step.method.state() if best is None else best.restore(step.model))
+        if best is not None:
+            step.method.load_state(best.restore(step.model), resumed=True)
+        step.method.finish(step.model, step.teacher, partial(_passes, step, preemption, device, 1))
+        _finish(step, cost, step.method.state())
+        if best is not None:
+            best.drop()
+
+
+def _passes(step: Step, preemption: Preemption, device: torch.device, epochs: int) -> Iterator[Batch]:
+    """Yield so many epochs of training batches, from the first."""
+    batches = step.source.batches(0, epochs * step.source.batches_per_epoch)
+    yield from preemption.watched(_on(batches, device))
 
 
 def _join(step: Step, extra: nn.Module | None, device: torch.device) -> None:
