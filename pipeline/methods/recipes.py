@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pipeline.config import Config, ConfigError, nearest
 from pipeline.losses import ssul, summed_bce
 from pipeline.methods import Forward, Heads, Method, StepInfo, get, names, settings_of
+from pipeline.methods.prototype_method import PrototypeMethod
 
 
 class CrossEntropyRecipe(Method):
@@ -117,8 +118,35 @@ class SsulSatsRecipe(Method):
         return ssul.decide_sats(logits)
 
 
+class PrototypeRecipe(PrototypeMethod):
+    """Binary cross-entropy without a background output, and prototypes of the classes (recent_methods.md 4.3)."""
+
+    name = "star"
+    needs_teacher = False
+
+
+class DualRecipe(CrossEntropyRecipe):
+    """Softmax cross-entropy on a network whose 3x3 convolutions have two branches (recent_methods.md 5.2)."""
+
+    name = "ce_dual"
+
+    @classmethod
+    def network_options(cls, settings: Any) -> dict[str, Any]:
+        """Return two branches."""
+        return {"branches": 2}
+
+
 _RECIPES: dict[str, type[Method]] = {
-    recipe.name: recipe for recipe in (CrossEntropyRecipe, ImportanceRecipe, BinaryRecipe, SsulRecipe, SsulSatsRecipe)
+    recipe.name: recipe
+    for recipe in (
+        CrossEntropyRecipe,
+        ImportanceRecipe,
+        BinaryRecipe,
+        SsulRecipe,
+        SsulSatsRecipe,
+        PrototypeRecipe,
+        DualRecipe,
+    )
 }
 
 
