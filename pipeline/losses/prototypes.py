@@ -207,8 +207,9 @@ def centre_distance(features: Tensor, labels: Tensor, classes: range, prototypes
     Source: STAR (NeurIPS 2023), similarity-aware discriminative loss; recent_methods.md 4.3.
     """
     unit = F.normalize(widened(features), dim=1)
-    hot = torch.stack([(labels == label).to(unit.dtype) for label in classes], dim=1)
-    centres = F.normalize(torch.einsum("bdhw,bnhw->nd", unit, _resized(hot, unit)), dim=1)
+    # Class by class and without a matrix product, which autocast would round.
+    masks = (_resized((labels == label)[:, None].to(unit.dtype), unit) for label in classes)
+    centres = F.normalize(torch.stack([(mask * unit).sum(dim=(0, 2, 3)) for mask in masks]), dim=1)
     distances = (centres[:, None] - prototypes.to(centres)[None]).norm(dim=2)
     return (1 / distances.min(dim=1).values.clamp(min=1e-6)).mean()
 

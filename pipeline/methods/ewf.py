@@ -47,6 +47,14 @@ class Ewf(Delegate):
             return {}
         return {"loss_kd": 100.0 if dataset == "ade" and task in ("100-10", "100-5") else 10.0}
 
+    @classmethod
+    def network_options(cls, settings: Any) -> dict[str, Any]:
+        """Return {}. Raises ValueError for a base that rebuilds its network: old and new weights mean other things."""
+        found = super().network_options(settings)
+        if found:
+            raise ValueError(f"ewf cannot fuse the networks of `{settings.base}`, whose branches are merged in between")
+        return found
+
     def init_classifier(self, model: SegmentationModel) -> None:
         """Initialise as the wrapped method does, then freeze every earlier classifier."""
         super().init_classifier(model)

@@ -120,9 +120,10 @@ class Rasp(Wilson):
 
 def embedded_similarity(names: Sequence[str], tau: float) -> Tensor:
     """Return the similarities (N, N), float32, of class names under the packaged sentence model."""
-    with torch.random.fork_rng():  # loading a model draws random numbers, which training must not miss
+    # Asked for amid a training step: neither its random numbers nor its precision may change by it or in it.
+    with torch.random.fork_rng(), torch.autocast("cpu", enabled=False):
         vectors = sentence_encoder().encode(prompts(names), normalize_embeddings=True, show_progress_bar=False)
-    return semantic_prior.name_similarity(torch.tensor(vectors, dtype=torch.float32), tau)
+        return semantic_prior.name_similarity(torch.tensor(vectors, dtype=torch.float32), tau)
 
 
 def read_similarity(path: str, names: Sequence[str]) -> Tensor:

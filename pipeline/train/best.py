@@ -86,9 +86,9 @@ class Best:
         return state
 
     def drop(self) -> None:
-        """Remove the weights, once the step's own are written."""
+        """Remove the weights: once the step's own are written, and those that another training left."""
         if distributed.is_main():
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _record(self, epoch: int, value: float) -> None:
         rows = {}

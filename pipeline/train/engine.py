@@ -85,6 +85,8 @@ def train_step(step: Step) -> None:
             step.method.calibrate(batches, step.teacher)
             step.method.prepare(step.model, step.teacher, partial(_passes, step, preemption, device), step.phase.lr)
         best = Best(step.folder, step.score) if step.score else None
+        if best is not None and start == 0:
+            best.drop()
         log = _log(step, start)
         for iteration, batch in enumerate(_on(step.source.batches(start, step.iterations), device), start):
             terms = _iterate(step, extra, optimizer, batch, iteration)
