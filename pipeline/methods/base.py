@@ -7,7 +7,7 @@ clipping, logging and resume, and never asks which method it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -33,6 +33,10 @@ class StepInfo:
     epochs: int
     seed: int
     backbone: str = "small_cnn"
+    setting: str = "overlap"
+    """`overlap`, `disjoint` or `partition`: which images a step sees."""
+    names: tuple[str, ...] = ()
+    """Class name of every channel, background first; empty where nobody gave names."""
 
     @property
     def n_total(self) -> int:
@@ -179,6 +183,11 @@ class Method:
         """Return how exemplars come into a batch: in turn with the step's images, or over half of a full batch."""
         return "interleave"
 
+    @classmethod
+    def network_options(cls, settings: Any) -> dict[str, Any]:
+        """Return options that the network must be built with, beside those of `train.backbone_options`."""
+        return {}
+
     def __init__(self, settings: Any, info: StepInfo) -> None:
         self.settings = settings
         self.info = info
@@ -213,6 +222,31 @@ class Method:
 
     def calibrate(self, batches: Iterable[Batch], teacher: SegmentationModel) -> None:
         """See one pass of the training data before the first epoch (entropy thresholds)."""
+
+    def prepare(
+        self,
+        model: SegmentationModel,
+        teacher: SegmentationModel,
+        passes: Callable[[int], Iterator[Batch]],
+        lr: float,
+    ) -> None:
+        """Change the model before the first iteration of a step, parameters in place; a resumed step skips this.
+
+        `passes(e)` yields e epochs of the step's training batches, `lr` is the step's rate. Every process calls it
+        with its share of the batches and must leave the weights that the others leave.
+        """
+
+    def finish(
+        self,
+        model: SegmentationModel,
+        teacher: SegmentationModel | None,
+        batches: Callable[[], Iterable[Batch]],
+    ) -> None:
+        """Change the model, or measure it, after the last iteration and before anything is written.
+
+        `batches()` is one pass of the step's training batches. A base step has no teacher. Every process calls it and
+        must leave the weights that the others leave. `state()` is read afterwards.
+        """
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return named, already weighted scalar terms; the default is cross-entropy on the masks."""

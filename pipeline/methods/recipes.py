@@ -24,6 +24,7 @@ from pipeline.methods import (
     settings_of,
     ssul_schedule,
 )
+from pipeline.methods.prototype_method import PrototypeMethod
 from pipeline.models.network import SegmentationModel
 from pipeline.runtime.precision import widened
 
@@ -181,8 +182,35 @@ class SsulSatsRecipe(Method):
         return torch.cat([scores[:, :2].amax(dim=1, keepdim=True), scores[:, 2:]], dim=1)
 
 
+class PrototypeRecipe(PrototypeMethod):
+    """Binary cross-entropy without a background output, and prototypes of the classes (recent_methods.md 4.3)."""
+
+    name = "star"
+    needs_teacher = False
+
+
+class DualRecipe(CrossEntropyRecipe):
+    """Softmax cross-entropy on a network whose 3x3 convolutions have two branches (recent_methods.md 5.2)."""
+
+    name = "ce_dual"
+
+    @classmethod
+    def network_options(cls, settings: Any) -> dict[str, Any]:
+        """Return two branches."""
+        return {"branches": 2}
+
+
 _RECIPES: dict[str, type[Method]] = {
-    recipe.name: recipe for recipe in (CrossEntropyRecipe, ImportanceRecipe, BinaryRecipe, SsulRecipe, SsulSatsRecipe)
+    recipe.name: recipe
+    for recipe in (
+        CrossEntropyRecipe,
+        ImportanceRecipe,
+        BinaryRecipe,
+        SsulRecipe,
+        SsulSatsRecipe,
+        PrototypeRecipe,
+        DualRecipe,
+    )
 }
 
 

@@ -60,6 +60,8 @@ class DropPath(nn.Module):
 class OverlapEmbedding(nn.Module):
     """A strided convolution whose patches overlap, and layer norm."""
 
+    dual_groups = ((("proj",), ""),)
+
     def __init__(self, channels_in: int, channels: int, kernel: int, stride: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2)
@@ -115,6 +117,8 @@ class EfficientAttention(nn.Module):
 
 class MixFeedForward(nn.Module):
     """Two linear layers with a depth-wise 3x3 convolution and GELU between; it gives the tokens their position."""
+
+    dual_groups = ((("dwconv",), ""),)
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()

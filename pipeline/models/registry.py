@@ -10,6 +10,8 @@ from torch import nn
 
 from pipeline.config import nearest
 
+COMMON = ("norm", "branches")
+"""Options that every backbone has."""
 Parts = tuple[nn.Module, nn.Module]
 Builder = TypeVar("Builder", bound=Callable[..., Parts])
 _BACKBONES: dict[str, Callable[..., Parts]] = {}
@@ -54,5 +56,5 @@ def build_parts(backbone: str, options: Mapping[str, Any]) -> Parts:
     known = [parameter.name for parameter in parameters if parameter.default is not parameter.empty]
     for key in options:
         if key not in known:
-            raise ValueError(f"backbone {backbone} has no option `{key}`; {nearest(key, [*known, 'norm'])}")
+            raise ValueError(f"backbone {backbone} has no option `{key}`; {nearest(key, [*known, *COMMON])}")
     return _BACKBONES[name](*([member] if colon else []), **options)

@@ -61,14 +61,17 @@ def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, l
         )
     info = _info(protocol, config.train.base, seed, config.train.backbone)
     torch.manual_seed(seed)
-    model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), config.train.backbone_options)
+    options = {**config.train.backbone_options, **cls.network_options(None)}
+    model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), options)
     inputs = _pretrained(model, config.train) if config.train.pretrained else {}
     context = (protocol.dataset, protocol.task, config.train.backbone)
     settings = recipe_settings(recipe, config.train.recipes.get(recipe, {}), *context)
     for line in recipe_departures(recipe, settings, *context) if distributed.is_main() else ():
         print(line, file=sys.stderr, flush=True)
     inputs["settings"] = settings.model_dump()
-    parts = _Parts(cls(settings, info), model, None, protocol, list_path, folder)
+    method = cls(settings, info)
+    method.init_classifier(model)
+    parts = _Parts(method, model, None, protocol, list_path, folder)
     return _step(config, config.train.base, parts, inputs)
 
 
@@ -92,6 +95,7 @@ def assemble_step(
     expected = protocol.identity() | {"step": protocol.step - 1}
     teacher = load_model(previous.model, expect=expected)
     _check_previous(previous.model, teacher, cls.heads(settings, info.classes_per_step[:-1]), info, config)
+    _check_options(previous.model, teacher, cls.network_options(settings), cls.recipe_for(settings))
     torch.manual_seed(seed)
     heads = cls.heads(settings, info.classes_per_step)
     model = _build(teacher.backbone, heads, teacher.options)
@@ -137,6 +141,15 @@ def _check_previous(path: Path, teacher: SegmentationModel, heads: Heads, info: 
         raise ArtifactError(
             f"checkpoint {path} has backbone {teacher.backbone}, train.backbone is {config.train.backbone}"
         )
+
+
+def _check_options(path: Path, teacher: SegmentationModel, needed: Mapping[str, Any], recipe: str) -> None:
+    for name, value in needed.items():
+        if teacher.options.get(name) != value:
+            raise ArtifactError(
+                f"checkpoint {path} was built with {name} {teacher.options.get(name)!r}, the method needs {value!r}; "
+                f"train the base step with recipe `{recipe}`"
+            )
 
 
 def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -> Step:
@@ -196,4 +209,7 @@ def _protocol(path: Path, base: bool) -> Protocol:
 
 def _info(protocol: Protocol, phase: Phase, seed: int, backbone: str) -> StepInfo:
     sizes = protocol.step_sizes
-    return StepInfo(protocol.dataset, protocol.task, protocol.step, sizes, phase.epochs, seed, backbone)
+    names = tuple(protocol.channel_names)
+    return StepInfo(
+        protocol.dataset, protocol.task, protocol.step, sizes, phase.epochs, seed, backbone, protocol.setting, names
+    )

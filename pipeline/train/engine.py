@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,10 @@ def train_step(step: Step) -> None:
             masks = step.source.calibration(ids=step.method.calibrates_on_ids)
             batches = preemption.watched(_on(masks, device))
             step.method.calibrate(batches, step.teacher)
+            step.method.prepare(step.model, step.teacher, partial(_passes, step, preemption, device), step.phase.lr)
         best = Best(step.folder, step.score) if step.score else None
+        if best is not None and start == 0:
+            best.drop()
         log = _log(step, start)
         for iteration, batch in enumerate(_on(step.source.batches(start, step.iterations), device), start):
             terms = _iterate(step, extra, optimizer, batch, iteration)
@@ -99,7 +103,18 @@ def train_step(step: Step) -> None:
                         f"{step.folder}: {preemption.name}, state saved after {iteration + 1} iterations"
                     )
         log.close()
-        _finish(step, cost, step.method.state() if best is None else best.restore(step.model))
+        if best is not None:
+            step.method.load_state(best.restore(step.model), resumed=True)
+        step.method.finish(step.model, step.teacher, partial(_passes, step, preemption, device, 1))
+        _finish(step, cost, step.method.state())
+        if best is not None:
+            best.drop()
+
+
+def _passes(step: Step, preemption: Preemption, device: torch.device, epochs: int) -> Iterator[Batch]:
+    """Yield so many epochs of training batches, from the first."""
+    batches = step.source.batches(0, epochs * step.source.batches_per_epoch)
+    yield from preemption.watched(_on(batches, device))
 
 
 def _join(step: Step, extra: nn.Module | None, device: torch.device) -> None:

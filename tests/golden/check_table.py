@@ -1,7 +1,8 @@
 """Which check of the specifications was met by which test: the table printed after golden tests.
 
-ciss_methods.md section 9 numbers its checks A1..J4, web_wilss.md section 11 numbers them 1..51 (here W1..W51); their
-tests carry them in their names. Ids of assembled_methods.md (M-ft-1) are the parameters of tests.
+ciss_methods.md section 9 numbers its checks A1..J4, web_wilss.md section 11 numbers them 1..51 (here W1..W51),
+recent_methods.md R1..C11 by method (here XR1..XC11: C and F are letters of ciss_methods.md too); their tests carry them
+in their names. Ids of assembled_methods.md (M-ft-1) are the parameters of tests.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from pathlib import Path
 from tests.golden.assembled_table import entries
 
 _GROUPS = {"A": 12, "B": 10, "C": 4, "D": 6, "E": 7, "F": 8, "G": 10, "H": 5, "I": 6, "J": 4, "W": 51}
+_GROUPS |= {"XR": 10, "XF": 7, "XN": 9, "XS": 11, "XC": 11}
 CHECKS = tuple(f"{letter}{number}" for letter, count in _GROUPS.items() for number in range(1, count + 1))
 """Every check's id, in the specifications' order."""
 
 WHY_MISSING: dict[str, str] = {}
 """Why a check has no test yet. A check that is in neither place shows as missing without a reason."""
 
-_ID = re.compile(r"[A-JW]\d+$")
+_ID = re.compile(r"(?:[A-JW]|X[RFNSC])\d+$")
 _FUNCTION = re.compile(r"^(?:async )?def (test_\w+)\(", re.MULTILINE)
 _WORST_FIRST = ("fail", "xfail", "skip", "pass")
 
@@ -102,12 +104,16 @@ def rows(folder: Path, results: Iterable[tuple[str, str, str]]) -> dict[str, Row
     return table
 
 
+def _group(check: str) -> str:
+    return check.rstrip("0123456789")
+
+
 def ranges(checks: Iterable[str]) -> str:
     """Return ids with neighbours drawn together: `A1-A3 A5`."""
     runs: list[list[str]] = []
     for check in checks:
         before = runs[-1][-1] if runs else ""
-        if before and CHECKS.index(check) == CHECKS.index(before) + 1 and check[0] == before[0]:
+        if before and CHECKS.index(check) == CHECKS.index(before) + 1 and _group(check) == _group(before):
             runs[-1].append(check)
         else:
             runs.append([check])

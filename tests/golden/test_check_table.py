@@ -96,7 +96,7 @@ def test_every_result_is_told(toy: dict[str, str], check: str, line: str) -> Non
 
 def test_results_add_up_to_the_checks(toy: dict[str, str]) -> None:
     counts = [int(n) for n in re.findall(r"(\d+) ", toy["checks"])]
-    assert sum(counts) == len(CHECKS) == 123
+    assert sum(counts) == len(CHECKS) == 171
     assert {check for check in toy if check in CHECKS} | {"E1"} == set(CHECKS)
 
 
@@ -131,7 +131,9 @@ def test_the_list_of_checks_is_the_specifications_own() -> None:
     letters = re.findall(r"^\| ([A-J]\d+) \|", (SPECIFICATIONS / "ciss_methods.md").read_text(), re.MULTILINE)
     acceptance = (SPECIFICATIONS / "web_wilss.md").read_text().split("## 11.", 1)[1].split("## 12.", 1)[0]
     numbers = re.findall(r"^(\d+)\. ", acceptance, re.MULTILINE)
-    assert tuple(letters) + tuple(f"W{number}" for number in numbers) == CHECKS
+    recent = (SPECIFICATIONS / "recent_methods.md").read_text()
+    methods = re.findall(r"^\| ([RFNSC]\d+) \|", recent, re.MULTILINE)
+    assert (*letters, *(f"W{number}" for number in numbers), *(f"X{check}" for check in methods)) == CHECKS
 
 
 @pytest.mark.skipif(not SPECIFICATIONS.exists(), reason="the specifications are not beside this checkout")
