@@ -184,16 +184,12 @@ def test_imported_evaluation_images_are_left_out_or_refused(
     import_replay(replay, tmp_path / "blind.parquet")
     blind, known = (Sources(pseudolabels=tmp_path / name) for name in ("blind.parquet", "p.parquet"))
     with pytest.raises(ValueError, match=r"1 imported replay images look like evaluation images, .*00001\.jpg"):
-        write_train_list(
-            tmp_path / "step1.json", tmp_path / "l.parquet", Sources(pseudolabels=tmp_path / "blind.parquet")
-        )
+        write_train_list(tmp_path / "step1.json", tmp_path / "l.parquet", blind)
     assert not (tmp_path / "l.parquet").exists()
 
     checked = ["replay", str(replay), "--protocol", str(tmp_path / "step1.json"), "--out", str(tmp_path / "p.parquet")]
     assert main(checked) == 0
     reasons = [row["reason"] for row in read_table(tmp_path / "p.parquet", PSEUDOLABELS)]
     assert reasons == ["", "", "", "duplicate_of_evaluation"]
-    rows = write_train_list(
-        tmp_path / "step1.json", tmp_path / "l.parquet", Sources(pseudolabels=tmp_path / "p.parquet")
-    )
+    rows = write_train_list(tmp_path / "step1.json", tmp_path / "l.parquet", known)
     assert sum(row["role"] == "replay" for row in rows) == 3
