@@ -56,7 +56,7 @@ class Comparison:
         if not found.methods:
             return f"none of these methods has a row in {column}: there is nothing to compare with"
         if math.isnan(found.spearman) or math.isnan(found.kendall):
-            few = f"{found.methods} of these methods have a row in {column}"
+            few = f"methods that are also in {column}: {found.methods}"
             return f"{few}; a rank correlation needs three of different scores"
         return (
             f"rank correlation with {column} over {found.methods} methods: "

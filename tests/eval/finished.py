@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,14 @@ COST = {"wall_seconds": 60.0, "cpu_seconds": 50.0, "peak_memory_mb": 100.0, "ite
         "items_per_second": 1.0, "gpu": None, "host": "box", "machine": "x86_64"}  # fmt: skip
 
 
-def settings(folder: Path, **experiment: Any) -> Config:
+def settings(folder: Path, published: Sequence[dict[str, Any]] = (), **experiment: Any) -> Config:
     return parse_config(
         {
             "experiment": {"name": "e", "seeds": [0, 1], "results_dir": str(folder / "results"),
                            "data_dir": str(folder / "data"), **experiment},
             "datasets": {"root": str(folder / "data" / "minivoc"), "eval_size": SIDE},
             "crawl_ingest": {"pool": "p"},
+            **({"published": list(published)} if published else {}),
         }
     )  # fmt: skip
 
@@ -47,8 +49,10 @@ def settings(folder: Path, **experiment: Any) -> Config:
 class Finished:
     """The experiment `e`: three runs, two seeds, one step; every number drawn from `seed`."""
 
-    def __init__(self, folder: Path, seed: int = 0, **experiment: Any) -> None:
-        self.config = settings(folder, **experiment)
+    def __init__(
+        self, folder: Path, seed: int = 0, published: Sequence[dict[str, Any]] = (), **experiment: Any
+    ) -> None:
+        self.config = settings(folder, published, **experiment)
         self.paths, self.folder, self.rng = Layout.of(self.config), folder, np.random.default_rng(seed)
         self.evals: dict[Path, dict[str, Any]] = {}
         self._protocols()
@@ -115,6 +119,7 @@ class Finished:
         self.evals[folder] = evaluated
         write_json(folder / "eval.json", evaluated)
         write_json(folder / "cost.json", COST)
+        np.save(folder / "confusion.npy", self.rng.integers(1, 500, (classes, classes)))
         with (folder / "log.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["iteration", "term", "value"])

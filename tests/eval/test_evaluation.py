@@ -149,9 +149,12 @@ def test_ssul_is_decoded_by_its_own_rule_in_scores_and_overlays(
 
     monkeypatch.setattr(evaluation, "predict", watched)
     result = evaluate(model, protocols[1], tmp_path / "ssul", config, method="ssul")
-    best = torch.cat(logits).numpy()
-    # Channels begin with unknown and background, which are both background in the answer.
-    merged = np.concatenate([best[:, :2].max(axis=1, keepdims=True), best[:, 2:]], axis=1).argmax(axis=1)
+    best = torch.cat(logits).double().numpy()
+    # Channels begin with unknown and background (the reverse in SATS's), which are both background in the answer:
+    # their probabilities are added in the original, the better one counts in SATS's.
+    scores = 1 / (1 + np.exp(-best))
+    both = scores[:, :2].sum(axis=1) if implementation == "original" else scores[:, :2].max(axis=1)
+    merged = np.concatenate([both[:, None], scores[:, 2:]], axis=1).argmax(axis=1)
     assert best.shape[1] == 22 and merged.max() == 20
     rows = json.loads(protocols[1].read_text())["val"]
     counts = np.load(tmp_path / "ssul" / "confusion.npy")

@@ -228,3 +228,60 @@ def test_every_base_recipe_has_its_own_bar(done: Finished, monkeypatch: pytest.M
         places = [("ft", 0), ("wilson", 0), ("ft", 1), ("wilson", 1), ("web_wilss", 1)]
         values = [[e[key] for e in evals(done, run, step)] for run, step in places]
         assert heights == pytest.approx([0.0 if None in v else statistics.mean(v) for v in values])
+
+
+PUBLISHED = [
+    {"method": "ft", "old": 10.0, "new": 20.0, "all": 12.0, "avg": 30.0},
+    {"method": "wilson", "old": 60.0, "new": 50.5, "all": 58.0, "avg": 61.0},
+    {"method": "web_wilss", "old": 70.0, "all": 57.0},
+]
+
+
+@pytest.mark.parametrize(
+    ("convention", "skipped"), [("plop", ()), ("mib", ("old", "all", "avg")), ("wilson", ("old",))]
+)
+def test_columns_beside_the_papers_are_those_of_the_confusion_matrices(
+    tmp_path: Path, convention: str, skipped: tuple[str, ...]
+) -> None:
+    """`skipped` are the columns that leave the background out (ciss_methods.md 6)."""
+    rows = [{**row, "source": "a paper", "convention": convention} for row in PUBLISHED]
+    done = Finished(tmp_path, published=rows).with_web()
+    out = Path(done.paths.report())
+    write_report(done.config, 1, out)
+    text = out.read_text().split('id="papers"')[1].split('id="published"')[0].split('id="classes"')[0]
+    assert f"a paper ({convention} convention)" in text
+    body = text.split("<tbody>")[1].split("</tbody>")[0]
+    shown = {
+        name: re.findall(r">([^<]+)</td>", rest)
+        for name, rest in re.findall(r"<tr><td>([^<]+)</td>(.*?)</tr>", body, re.DOTALL)
+    }
+    mine = {run: paper_columns(Path(done.paths.results), run, skipped) for run in ("ft", "wilson", "web_wilss")}
+    assert list(shown) == sorted(mine, key=lambda run: -mine[run]["all"])
+    theirs = {row["method"]: row for row in PUBLISHED}
+    for run, cells in shown.items():
+        ranks = [sorted((-t[run2]["all"] for run2 in t), key=float).index(-t[run]["all"]) + 1 for t in (mine, theirs)]
+        assert [int(cell) for cell in cells[:2]] == ranks
+        expected = []
+        for column in ("old", "new", "all", "avg"):
+            published = theirs[run].get(column)
+            expected += [f"{mine[run][column]:.2f}", "–" if published is None else f"{published:.2f}"]
+        assert cells[2:10] == expected
+        assert cells[10] == f"{mine[run]['all'] - theirs[run]['all']:+.2f}"
+    ranks = [[sorted(t.values(), key=lambda r: -r["all"]).index(t[run]) for run in mine] for t in (mine, theirs)]
+    spearman = 1 - 6 * sum((a - b) ** 2 for a, b in zip(*ranks, strict=True)) / (3 * 8)
+    assert f"Spearman {spearman:.2f}" in text
+
+
+def paper_columns(results: Path, run: str, skipped: tuple[str, ...]) -> dict[str, float]:
+    found: dict[str, list[float]] = {"old": [], "new": [], "all": [], "avg": []}
+    for seed in (0, 1):
+        base = results / "base" / ("ce" if run == "ft" else "bce") / f"seed{seed}" / "confusion.npy"
+        ious = []
+        for path in (base, results / run / f"seed{seed}" / "step1" / "confusion.npy"):
+            m = np.load(path).astype(float)
+            ious.append([100 * m[i, i] / (m[i].sum() + m[:, i].sum() - m[i, i]) for i in range(len(m))])
+        found["old"].append(np.mean(ious[1][int("old" in skipped) : 16]))
+        found["new"].append(np.mean(ious[1][16:]))
+        found["all"].append(np.mean(ious[1][int("all" in skipped) :]))
+        found["avg"].append(np.mean([np.mean(row[int("avg" in skipped) :]) for row in ious]))
+    return {column: float(np.mean(values)) for column, values in found.items()}

@@ -41,6 +41,7 @@ def write_report(config: Config, steps: int, out: Path, command: str = "") -> No
         "label": label,
         "story": story(results, web),
         "bars": bars(results),
+        "lines": step_lines(results) if steps > 1 else "",
         "heat_map": heat_map(results),
         "losses": loss_curves(results),
         "forgetting": forgetting_rows(results),
