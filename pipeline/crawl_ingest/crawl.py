@@ -144,10 +144,10 @@ async def _download(source: Source, candidate: Candidate) -> Download:
 
 def evaluation_hashes(protocol: Path | None, settings: CrawlIngest) -> HashIndex:
     """Return the perceptual hashes of all images that the protocol evaluates on, none without a protocol."""
-    from pipeline.datasets import perceptual_hash
+    from pipeline.datasets import evaluation_images
 
     index = HashIndex(settings.near_duplicate_bits)
-    for value in perceptual_hash.evaluation_hashes(read_protocol(protocol)) if protocol else ():
+    for value in evaluation_images.evaluation_hashes(read_protocol(protocol)) if protocol else ():
         index.add(value)
     return index
 

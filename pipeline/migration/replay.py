@@ -11,9 +11,9 @@ from pipeline.artifacts import PSEUDOLABELS, write_table
 from pipeline.artifacts.rows import PseudoLabelRow
 from pipeline.config import CrawlIngest
 from pipeline.datasets import DatasetError
+from pipeline.datasets.evaluation_images import evaluation_hashes, near_evaluation
 from pipeline.datasets.images import open_image, open_mask, read_bytes
 from pipeline.datasets.original_layout import replay_pairs
-from pipeline.datasets.perceptual_hash import evaluation_hashes, near_evaluation
 from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.runtime.progress import Progress
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from pipeline.artifacts import NEW_CLASSES, PSEUDOLABELS, TRAIN_LIST, read_provenance, read_table, write_table
 from pipeline.artifacts.rows import TrainRow
 from pipeline.config import CrawlIngest
+from pipeline.datasets.evaluation_images import evaluation_hashes, near_evaluation
 from pipeline.datasets.memory import select_memory
-from pipeline.datasets.perceptual_hash import evaluation_hashes, near_evaluation
 from pipeline.datasets.protocol_file import Protocol, read_protocol
 
 

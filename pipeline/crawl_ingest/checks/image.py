@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.jpeg import is_bare
-from pipeline.datasets.perceptual_hash import ENOUGH, perceptual_hash
+from pipeline.runtime.perceptual_hash import ENOUGH, perceptual_hash
 
 QUALITY = 95
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

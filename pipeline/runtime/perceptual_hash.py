@@ -1,16 +1,12 @@
-"""What an image looks like in 64 bits, and which images look like one that a protocol evaluates on."""
+"""What an image looks like in 64 bits. Processes that decode hostile bytes import this: NumPy and Pillow alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from pipeline.datasets.images import open_image
-from pipeline.datasets.protocol_file import Protocol
 
 ENOUGH = 90
 """Pixels a side from which the hash is taken; averaging blocks down to them changes hardly a bit."""
@@ -39,18 +35,3 @@ def _waves(pixels: int, span: float) -> NDArray[np.float64]:
     lanczos = np.where(np.abs(offset) < 3, np.sinc(offset) * np.sinc(offset / 3), 0.0)
     waves: NDArray[np.float64] = _COSINES @ (lanczos / lanczos.sum(axis=1, keepdims=True))
     return waves
-
-
-def evaluation_hashes(protocol: Protocol) -> list[str]:
-    """Return the hash of every image that a protocol evaluates on, its further evaluation sets included."""
-    return [perceptual_hash(open_image(row.image)) for row in protocol.evaluation]
-
-
-def near_evaluation(images: Iterable[str], evaluation: Sequence[str], bits: int) -> list[bool]:
-    """Return for every image (path or address in a tar) whether its hash is within `bits` of one in `evaluation`."""
-    known = np.array([int(value, 16) for value in evaluation], np.uint64)
-    found = []
-    for image in images:
-        value = np.uint64(int(perceptual_hash(open_image(image)), 16))
-        found.append(bool((np.bitwise_count(known ^ value) <= bits).any()))
-    return found
