@@ -166,10 +166,15 @@ class Workflow:
             known["pseudolabel"]["replay_budget"] = int(budget)
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
+    def base_eval_settings(self) -> str:
+        """Return the settings of evaluation; the rule that chose the weights where it is not the usual one."""
+        chosen = ("train.keep",) if self.config.train.keep == "best" else ()
+        return self.settings("eval", "datasets", *chosen)
+
     def eval_settings(self, run: str) -> str:
         """Return the settings of evaluation, with this method's, which may say how logits are decoded."""
         chosen = self.runs[run]
-        known = json.loads(self.settings("eval", "datasets"))
+        known = json.loads(self.base_eval_settings())
         if values := self.config.method_values(chosen):
             known["methods"] = {chosen.method: values}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
@@ -311,7 +316,8 @@ class Workflow:
 
     def report_settings(self) -> str:
         """Return what the report depends on; papers' rows only where there are some."""
-        sections = ("experiment", "datasets", "crawl_ingest.pool", "captioning.captioner.name", "fourier_filter")
+        crawl = ("crawl_ingest.pool", "crawl_ingest.source", "crawl_ingest.api")
+        sections = ("experiment", "datasets", *crawl, "captioning.captioner.name", "fourier_filter")
         papers = ("published",) if self.config.published else ()
         return self.settings(*sections, "train.backbone", *papers)
 

@@ -7,7 +7,7 @@ rule evaluate_base:
         matrix=paths.base("{recipe}", "{seed}", "confusion.npy"),
         overlays=directory(paths.base("{recipe}", "{seed}", "overlays")),
     params:
-        settings=work.settings("eval", "datasets"),
+        settings=work.base_eval_settings(),
         version=work.version("eval"),
         folder=lambda w: paths.base(w.recipe, w.seed, ""),
     threads: 2

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from pipeline.artifacts import INGEST, QUERIES, read_table, with_safety
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.checks.image import perceptual_hash
 from pipeline.crawl_ingest.checks.licence import allows
 from pipeline.crawl_ingest.checks.reasons import KEPT, status_of, unexpected
 from pipeline.crawl_ingest.faults import MachineError, in_one_line
@@ -193,12 +192,12 @@ def _now() -> str:
 
 
 def evaluation_hashes(protocol: Path | None, settings: CrawlIngest) -> HashIndex:
-    """Return the perceptual hashes of the images that the protocol evaluates on, none without a protocol."""
-    from pipeline.datasets.images import open_image
+    """Return the perceptual hashes of all images that the protocol evaluates on, none without a protocol."""
+    from pipeline.datasets import evaluation_images
 
     index = HashIndex(settings.near_duplicate_bits)
-    for row in read_protocol(protocol).val if protocol else ():
-        index.add(perceptual_hash(open_image(row.image)))
+    for value in evaluation_images.evaluation_hashes(read_protocol(protocol)) if protocol else ():
+        index.add(value)
     return index
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.losses import prototypes as rules
 from pipeline.methods import Batch, Forward, Heads, Method, MethodSettings, StepInfo, settings_of
 from pipeline.models.network import SegmentationModel
+from pipeline.runtime.precision import widened
 
 
 class PrototypeSettings(MethodSettings):
@@ -123,3 +124,8 @@ class PrototypeMethod(Method):
     def decode(self, logits: Tensor) -> Tensor:
         """Return the class of the largest sigmoid, background where none exceeds 0.5."""
         return rules.old_prediction(logits, 0.0)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return a sigmoid per class, and for the background what the most likely class leaves."""
+        scores = widened(logits).sigmoid()
+        return torch.cat([1 - scores.amax(dim=1, keepdim=True), scores], dim=1)

@@ -52,10 +52,9 @@ def add_calibrate(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("--scores", type=Path, required=True, help="a noun_filter table of new classes")
     command.add_argument("--protocol", type=Path, required=True)
-    command.add_argument("--sample", type=Path, help="CSV with image_id, class_id, right (yes or no)")
-    command.add_argument("--truth", type=Path, help="instead of --sample: the mini web's truth")
-    command.add_argument("--manifest", type=Path, help="with --truth: the manifest of the candidates")
-    command.add_argument("--share", type=float, default=0.25, help="with --truth: share of the candidates labelled")
+    command.add_argument(
+        "--sample", type=Path, required=True, help="CSV with image_id, class_id, right (yes or no), labelled by you"
+    )
     command.add_argument("--min-precision", type=float, default=0.0)
     command.set_defaults(run=_calibrate)
     return command
@@ -135,14 +134,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
-    from pipeline.captioning.noun_filter.calibration import calibrate, mini_web_sample, read_sample
+    from pipeline.captioning.noun_filter.calibration import calibrate, read_sample
 
-    if arguments.sample:
-        sample = read_sample(arguments.sample)
-    elif arguments.truth and arguments.manifest:
-        sample = mini_web_sample(arguments.truth, arguments.manifest, arguments.share)
-    else:
-        raise ValueError("calibrate needs --sample, or --truth together with --manifest")
+    sample = read_sample(arguments.sample)
     rows = calibrate(arguments.scores, arguments.protocol, sample, arguments.out, arguments.min_precision)
     print(f"{'class':14s} threshold  precision  recall     F1  images")
     for row in rows:

@@ -1,4 +1,4 @@
-"""How good the filters were, measured against the mini web's truth, which nothing else reads."""
+"""How good the filters were, measured against the mini web's truth, which no stage before reads."""
 
 from __future__ import annotations
 

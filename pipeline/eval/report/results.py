@@ -41,6 +41,24 @@ class Results:
         """Whether any run trains on web images."""
         return learns_from_web(self.config) or replays(self.config)
 
+    @property
+    def base_runs(self) -> list[Run]:
+        """One chosen run of every base recipe, in the order of the runs: their step 0 is that recipe's model."""
+        found: dict[str, Run] = {}
+        for run in self.config.experiment.chosen:
+            found.setdefault(self.recipes[run.name], run)
+        return list(found.values())
+
+    def base_name(self, run: Run) -> str:
+        """Return how the base model of a run is called: by its recipe, if there are several."""
+        return f"base model ({self.recipes[run.name]})" if len(self.base_runs) > 1 else "base model"
+
+    @property
+    def unseen(self) -> list[str]:
+        """Names of the classes that no validation mask shows: they are in no mean."""
+        tables = [self.iou(run, self.steps) for run in self.config.experiment.chosen]
+        return [name for name in tables[0] if all(table[name] is None for table in tables)] if tables else []
+
     def file(self, run: Run, seed: int, step: int, name: str) -> str:
         """Return a file of a run's step; step 0 is its shared base."""
         if step == 0:
