@@ -34,6 +34,7 @@ from pipeline.config.sections import (
     Section,
     Selection,
     StepOverride,
+    Teach,
     Train,
 )
 
@@ -61,6 +62,7 @@ __all__ = [
     "Section",
     "Selection",
     "StepOverride",
+    "Teach",
     "Train",
     "load_config",
     "merge",

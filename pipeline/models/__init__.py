@@ -31,6 +31,9 @@ __all__ = [
     "save_model",
 ]
 
+SHARED_OPTIONS = ("norm", "log_odds")
+"""Options that every backbone has."""
+
 
 def build_model(
     backbone: str,
@@ -41,11 +44,12 @@ def build_model(
     """Return a freshly initialised network with one classifier per entry of `classes_per_step`.
 
     `classifier` is `linear` (1x1 convolution) or `conv` (SSUL's, ciss_methods.md 3.4). `options` are those of the
-    backbone, and for all of them `norm`: `plain` (default) or `sync`, statistics shared across processes.
+    backbone, and for all of them `norm`: `plain` (default) or `sync`, statistics shared across processes, and
+    `log_odds`: how many channels, the first ones, were trained under a softmax and are read as sigmoid logits.
     Raises ValueError for an unknown backbone, classifier, option or option value.
     """
     chosen = dict(options or {})
-    body, head = build_parts(backbone, {key: value for key, value in chosen.items() if key != "norm"})
+    body, head = build_parts(backbone, {key: value for key, value in chosen.items() if key not in SHARED_OPTIONS})
     model = SegmentationModel(body, head, classes_per_step, backbone, classifier, chosen)
     apply_norm(model, chosen.get("norm", "plain"))
     return model

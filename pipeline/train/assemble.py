@@ -153,7 +153,8 @@ def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -
     }
     if distributed.is_main():
         _write_resolved(folder, facts)
-    header = {**about, "seed": method.info.seed, "method": method.name, "pipeline": __version__}
+    names = {str(c): protocol.class_names[c] for c in protocol.order if c}
+    header = {**about, "class_names": names, "seed": method.info.seed, "method": method.name, "pipeline": __version__}
     score = StepScore(protocol, config.datasets, method) if config.train.keep == "best" else None
     return Step(
         method=method,

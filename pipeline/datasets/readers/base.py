@@ -45,6 +45,8 @@ class Reader:
     """Highest class id."""
     other_sets: ClassVar[tuple[str, ...]] = ()
     """Further evaluation sets beside `val`."""
+    by_name: ClassVar[bool] = False
+    """Whether a later step may have no image: its classes are known by their names and learnt from the web."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)

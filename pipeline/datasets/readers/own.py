@@ -20,6 +20,7 @@ class Own(Reader):
     """
 
     name = "own"
+    by_name = True
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(root)
