@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.artifacts import Layout
 from pipeline.config import Config, ConfigError, Run, parse_config, read_yaml, settings_json
-from pipeline.config.plans import mini_web, plans
+from pipeline.config.plans import has_images, mini_web, plans
 from pipeline.datasets.readers.taught import SEEN
 from pipeline.datasets.tasks import canonical_task, classes_per_step
 from pipeline.eval.inputs import report_inputs, step_folders
@@ -255,7 +255,22 @@ class Workflow:
 
     def plan_captions(self, plan: str) -> list[str]:
         """Return the caption table that a plan's queries come from: none for class-name queries."""
-        return [self.paths.captions("dataset")] if plan.startswith("replay") else []
+        return [self.paths.captions("dataset")] if plan.startswith("replay") and has_images(self.config) else []
+
+    def source_texts(self) -> dict[str, list[str]]:
+        """Return captions and nouns of the data set's images, by option name: none if there are no images."""
+        paths = self.paths
+        found = {"source_captions": [paths.captions("dataset")], "source_nouns": [paths.nouns("dataset")]}
+        return found if has_images(self.config) else {name: [] for name in found}
+
+    def source_options(self) -> str:
+        """Return the command-line options of `source_texts`."""
+        files = self.source_texts().items()
+        return " ".join(f"--{name.replace('_', '-')} {paths[0]}" for name, paths in files if paths)
+
+    def discriminator(self) -> list[str]:
+        """Return the discriminator, none if there are no images of the data set to fit it on."""
+        return [self.paths.fourier("discriminator.safetensors")] if has_images(self.config) else []
 
     def list_inputs(self, run: str, seed: str, step: str) -> dict[str, list[str]]:
         """Return the inputs of a run's training list, by option name."""

@@ -34,7 +34,7 @@ def write_protocol(settings: Datasets, step: int, out: Path) -> Protocol:
         chosen = read_list(Path(settings.lists) / f"train-{step}.npy", len(train))
     else:
         chosen = reader.select(shown, task, step, settings.setting)
-    if not chosen.size and not (step and reader.by_name):
+    if not chosen.size and not reader.may_lack_images(step):
         raise DatasetError(f"no training image of {settings.root} belongs to step {step} of {task}")
     protocol = Protocol(
         dataset=reader.key,

@@ -18,7 +18,8 @@ def log_odds(logits: Tensor) -> Tensor:
     (WILSON's) ask for. p -> log(p / (1 - p)) grows strictly, so that the order of the classes at a pixel, and with it
     the decision, stays: where z_c > z_d, s_c - s_d = (z_c - z_d) + (logsumexp_{j != d} - logsumexp_{j != c}) exceeds
     z_c - z_d, because the first sum holds exp(z_c) where the second holds exp(z_d). Decisions are equal at the
-    resolution of the logits; a bilinear enlargement mixes neighbours' scores, which can move a border by a pixel.
+    resolution of the logits (of two best logits that are equal to rounding either may win); a bilinear enlargement
+    mixes neighbours' scores, which can move a border by a pixel.
     """
     z = logits.float()
     best = z.argmax(dim=1, keepdim=True)

@@ -70,9 +70,23 @@ def settings_for(request: Request, given: Given, user: Mapping[str, Any], contac
             **({"precision": trained["precision"]} if "precision" in trained else {}),
         },
     }
+    if not request.like:
+        own = merge(own, _by_name(len(given.names) - 1, small))
     if contact:
         own["crawl_ingest"]["user_agent"] = f"webseg-teach ({contact})"
     return merge(own if small else merge(LARGE, own), user)
+
+
+def _by_name(n_old: int, small: bool) -> dict[str, Any]:
+    """Return what changes without images of the user's: old classes by name, web images by their captions alone."""
+    budget = Config().pseudolabel.replay_budget if small else int(LARGE["pseudolabel"]["replay_budget"])
+    per_class = -(-budget // n_old)
+    return {
+        "experiment": {"runs": [{**RUN, "filters": "noun"}]},
+        "crawl_ingest": {"per_caption": 3 * per_class},
+        "captioning": {"noun_filter": {"replay_rule": "classes"}},
+        "pseudolabel": {"per_query": per_class},
+    }
 
 
 def parsed(settings: Mapping[str, Any]) -> Config:

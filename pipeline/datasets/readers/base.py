@@ -45,8 +45,6 @@ class Reader:
     """Highest class id."""
     other_sets: ClassVar[tuple[str, ...]] = ()
     """Further evaluation sets beside `val`."""
-    by_name: ClassVar[bool] = False
-    """Whether a later step may have no image: its classes are known by their names and learnt from the web."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -71,6 +69,10 @@ class Reader:
     def train_split(self, step: int) -> str:
         """Return the split that the training images of a step come from."""
         return "train"
+
+    def may_lack_images(self, step: int) -> bool:
+        """Return whether a step may have no image, because its classes can be learnt from the web by their names."""
+        return False
 
     def presence(self, split: str, items: Sequence[Item]) -> NDArray[np.bool_]:
         """Return bool (images, n_classes): which class has a pixel in which mask.

@@ -20,7 +20,6 @@ class Own(Reader):
     """
 
     name = "own"
-    by_name = True
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(root)
@@ -35,6 +34,10 @@ class Own(Reader):
     def class_names(self) -> dict[int, str]:
         """Return the names of `classes.txt` from the second line on."""
         return dict(self._names)
+
+    def may_lack_images(self, step: int) -> bool:
+        """Return true after step 0: no mask need show a class of `classes.txt`."""
+        return step > 0
 
     def items(self, split: str) -> list[Item]:
         """Return the images of `splits/train.txt` or `splits/val.txt`."""

@@ -27,6 +27,10 @@ class Taught(Own):
         if list_of(self.root, "like").exists():
             self.other_sets = ("like",)  # type: ignore[misc]
 
+    def may_lack_images(self, step: int) -> bool:
+        """Return true after step 0, and at step 0 if the user gave no images."""
+        return step > 0 or not self.items("train")
+
     def items(self, split: str) -> list[Item]:
         """Return the images of a list. Raises DatasetError if it is not there or names a missing image."""
         path = list_of(self.root, split)
