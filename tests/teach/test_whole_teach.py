@@ -1,8 +1,5 @@
 """A model is taught a class on the mini web, through Snakemake, as `webseg teach` does it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +7,13 @@ import pytest
 import torch
 import yaml
 
-from pipeline.artifacts import file_sha256, read_json
+from pipeline.artifacts import TRAIN_LIST, TRUTH, file_sha256, read_json, read_table
 from pipeline.datasets.protocol_file import read_protocol
 from pipeline.miniweb.minivoc import build_minivoc
 from pipeline.models import load_model, read_about
+from pipeline.teach import __main__ as command
 from tests.teach.models import model_at
 
-ROOT = Path(__file__).parents[2]
 OLD = ("bird", "cat", "person")
 QUICK = {
     "experiment": {"name": "taught"},
@@ -35,16 +32,14 @@ QUICK = {
 }  # fmt: skip
 
 
-def teach(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "pipeline", "teach", *words, "--cores", "2", "--config", "quick.yaml"]
-    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_class_is_taught_by_its_name(tmp_path: Path) -> None:
+def test_a_class_is_taught_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     build_minivoc(tmp_path / "voc", seed=3, n_train=16, n_val=6, workers=1)
     (tmp_path / "photos").mkdir()
     for image in (tmp_path / "voc" / "JPEGImages").glob("mini_0000*.jpg"):
@@ -52,26 +47,36 @@ def test_a_class_is_taught_by_its_name(tmp_path: Path) -> None:
     given = model_at(tmp_path / "given", names=OLD, method="ce")
     (tmp_path / "quick.yaml").write_text(yaml.safe_dump(QUICK))
     before = file_sha256(given / "model.safetensors")
-    words = ["potted plant", "--model", "given", "--like", "photos", "--check", "voc", "--out", "my_model"]
-    done = teach(tmp_path, *words, "--max-forgetting", "100")
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+    words = ["--config", "quick.yaml", "--cores", "2", "--like", "photos"]
+    first = ["potted plant", "--model", "given", "--check", "voc", "--out", "my_model", *words]
+    capfd.readouterr()
+    code = command.main([*first, "--max-forgetting", "100"])
+    said = capfd.readouterr()
+    assert code == 0, said.out[-2000:] + said.err[-6000:]
     assert file_sha256(given / "model.safetensors") == before
     results = tmp_path / "my_model" / "results" / "taught"
     _step_0_is_the_given_model(results / "base" / "bce" / "seed0", given)
     _new_class_came_from_the_web(results)
-    assert "6 images, against their true masks" in done.stdout and "potted plant" in done.stdout
+    assert "6 images, against their true masks" in said.out and "\npotted plant " in said.out
     assert (tmp_path / "my_model" / "outcome.csv").read_text().count("\n") == 6
     assert "data:image/webp;base64" in (results / "report" / "index.html").read_text()
-    # Nothing is left to do, and the result is itself a model that can be taught.
-    again = teach(tmp_path, *words, "-n")
-    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
-    chained = teach(tmp_path, "sheep", "--model", "my_model", "--like", "photos", "--out", "further", "-n")
-    assert chained.returncode == 0, chained.stdout + chained.stderr
-    assert (tmp_path / "further" / "data" / "taught" / "classes.txt").read_text().split("\n")[4:6] == [
-        "potted plant",
-        "sheep",
-    ]
-    assert teach(tmp_path, "Potted-Plant", "--model", "my_model", "--out", "other").returncode == 2
+    with pytest.raises(SystemExit) as ended:
+        command.main([*first, "-n"])
+    said = capfd.readouterr()
+    assert ended.value.code == 0 and "Nothing to be done" in said.out + said.err
+    _it_can_be_taught_again(words, monkeypatch, capfd)
+
+
+def _it_can_be_taught_again(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "_run", lambda *_: 0)
+    with pytest.raises(SystemExit):
+        command.main(["sheep", "--model", "my_model", "--out", "further", *words, "-n"])
+    names = Path("further/data/taught/classes.txt").read_text().split()
+    assert names == ["background", *OLD, "potted", "plant", "sheep"]
+    assert command.main(["Potted-Plant", "--model", "my_model", "--out", "other", *words]) == 2
+    assert "knows the class 'Potted-Plant' already (as `potted plant`)" in capfd.readouterr().err
 
 
 def _step_0_is_the_given_model(base: Path, given: Path) -> None:
@@ -88,8 +93,6 @@ def _new_class_came_from_the_web(results: Path) -> None:
     about = read_about(step / "model.safetensors")
     assert about["classes_per_step"] == [4, 1] and about["options"] == {"log_odds": 4}
     assert about["class_names"] == {"1": "bird", "2": "cat", "3": "person", "4": "potted plant"}
-    from pipeline.artifacts import TRAIN_LIST, TRUTH, read_table
-
     rows = read_table(step / "train_list.parquet", TRAIN_LIST)
     assert {row["role"] for row in rows} == {"web", "replay"}
     assert all("/taught/shards/" in row["image"] for row in rows)
