@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, help="folder of the result; must not exist, or be of this request")
     parser.add_argument("--like", default="", help="folder of unlabelled images of where the model will work")
     parser.add_argument("--check", default="", help="folder with images/, masks/ and classes.txt to measure against")
-    parser.add_argument("--max-forgetting", type=float, default=5.0, metavar="POINTS", help="see exit code 3")
+    parser.add_argument("--max-forgetting", type=float, metavar="POINTS", help="default 5; see docs/teach.md")
     parser.add_argument("--contact", default="", help="your address, which the crawler names on the open web")
     parser.add_argument("--yes", action="store_true", help="agree to the requests that are sent to the open web")
     parser.add_argument("--config", action="append", default=[], metavar="FILE", help="YAML laid over the experiment")
@@ -50,22 +50,26 @@ def _teach(arguments: argparse.Namespace) -> None:
     code = _run(experiment, arguments)
     if code or arguments.dry_run:
         raise SystemExit(code)
-    _tell(config, Path(arguments.out))
+    _tell(_allowing(config, arguments.max_forgetting), Path(arguments.out))
 
 
 def _experiment(arguments: argparse.Namespace) -> Path:
     """Return the experiment's file: the one that is there, which may be edited, or a new one."""
     from pipeline.config import read_yaml
     from pipeline.teach.experiment import EXPERIMENT, parsed, settings_for, write_experiment
-    from pipeline.teach.request import Request, asked_before, checked
+    from pipeline.teach.request import MAX_FORGETTING, Request, asked_before, checked
 
     names = ("model", "out", "like", "check")
     paths = {name: getattr(arguments, name).rstrip("/") for name in names}
-    request = Request(tuple(arguments.classes), **paths, max_forgetting=arguments.max_forgetting)
+    allowed = MAX_FORGETTING if arguments.max_forgetting is None else arguments.max_forgetting
+    request = Request(tuple(arguments.classes), **paths, max_forgetting=allowed)
     given = checked(request)
     if asked_before(request) is not None:
         experiment = Path(request.out) / EXPERIMENT
-        print(f"going on with {experiment}, as it is now")
+        unread = (
+            " (--config and --contact are not read again: edit it)" if arguments.config or arguments.contact else ""
+        )
+        print(f"going on with {experiment}, as it is now{unread}")
         return experiment
     settings = settings_for(request, given, read_yaml(*arguments.config), arguments.contact)
     _require_contact(parsed(settings))
@@ -123,6 +127,13 @@ def _run(experiment: Path, arguments: argparse.Namespace) -> int:
     dry = ["-n"] if arguments.dry_run else []
     words = [str(experiment), "--cores", arguments.cores, "--quiet", "rules", "host", *dry]
     return subprocess.run(command(words), env=environment(os.environ)).returncode
+
+
+def _allowing(config: Config, points: float | None) -> Config:
+    """Return the configuration with what the command line allows to be forgotten, which nothing else depends on."""
+    if points is None:
+        return config
+    return config.model_copy(update={"teach": config.teach.model_copy(update={"max_forgetting": points})})
 
 
 def _tell(config: Config, out: Path) -> None:

@@ -16,6 +16,8 @@ from pipeline.teach.look import MIN_IMAGES, check_items, image_files
 
 _MADE_BY = "webseg teach"
 _LONGEST = 80
+MAX_FORGETTING = 5.0
+"""IoU points that the old classes may lose on average."""
 
 
 class TeachError(ValueError):
@@ -31,7 +33,7 @@ class Request:
     out: str
     like: str = ""
     check: str = ""
-    max_forgetting: float = 5.0
+    max_forgetting: float = MAX_FORGETTING
 
     def record(self, given: Given, taught: str) -> dict[str, Any]:
         """Return the content of teach.json: by it a folder is known as ours, and as an answer to this request."""

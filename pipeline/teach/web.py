@@ -45,11 +45,14 @@ def has_contact(crawl: CrawlIngest) -> bool:
 def requests(config: Config, n_old: int, n_new: int) -> Requests:
     """Return bounds for `n_old` classes that the model knows and `n_new` that it learns, background left out."""
     crawl = config.crawl_ingest
-    queries = {crawl.base_per_class: n_old, crawl.per_class: 0, crawl.per_caption: 0}
-    queries[crawl.per_class] += n_new
-    queries[crawl.per_caption] += crawl.replay_queries if config.teach.like else n_old
-    searches = sum(-(-wanted // crawl.page_size) * count for wanted, count in queries.items())
-    downloads = sum(wanted * count for wanted, count in queries.items())
+    photos = bool(config.teach.like)
+    queries = [
+        (n_old if photos else 0, crawl.base_per_class),
+        (n_new, crawl.per_class),
+        (crawl.replay_queries if photos else n_old, crawl.per_caption),
+    ]
+    searches = sum(count * -(-wanted // crawl.page_size) for count, wanted in queries)
+    downloads = sum(count * wanted for count, wanted in queries)
     if crawl.source == "url_list":
         searches = 0
     service = crawl.api if crawl.api and crawl.source == "openverse" else SERVICES.get(crawl.source, crawl.source)
