@@ -1,4 +1,5 @@
 # make run    the whole experiment on the embedded mini web, offline, on CPU
+# make teach  the model of `make run` learns a class by its name (docs/teach.md)
 # make story  the paper's ablation on three seeds
 # make methods every method on 15-5 and 15-1, over an hour
 # make test   every test but those of a cluster
@@ -26,10 +27,17 @@ export TOKENIZERS_PARALLELISM := false
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-.PHONY: help distclean run story methods cost test test-slurm lint format clean
+.PHONY: help distclean run teach story methods cost test test-slurm lint format clean
 
 run: $(READY)
 	$(SMK)
+
+# The photographs are drawn with a seed of their own: the model has seen none of them.
+teach: $(READY)
+	@test -f results/mini/base/bce/seed0/model.safetensors || { echo "run \`make run\` first: it trains the model"; exit 2; }
+	$(BIN)/python -m pipeline.miniweb minivoc --settings '{"datasets":{"root":"data/photos","minivoc_seed":8,"minivoc_train":280,"minivoc_val":20}}'
+	$(BIN)/python -m pipeline teach sheep --model results/mini/base/bce/seed0 --like data/photos/JPEGImages \
+	  --check data/minivoc --out results/teach --config experiments/presets/mini_web.yaml --cores $(CORES)
 
 story: $(READY)
 	$(SMK) --configfile experiments/mini_story.yaml

@@ -33,6 +33,7 @@ class Command:
 
 COMMANDS = {
     "run": Command("pipeline.experiments.run", "run an experiment, whatever of it is not there yet"),
+    "teach": Command("pipeline.teach.__main__", "teach a finished model new classes by their names"),
     "init": Command("pipeline.datasets.__main__", "check your own data and write its experiment", ("init",)),
     "data": Command("pipeline.datasets.__main__", "check and prepare a data set; say what a task's steps contain"),
     "crawl": Command("pipeline.crawl_ingest.__main__", "plan queries, collect images from the web, keep them valid"),

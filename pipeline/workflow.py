@@ -11,8 +11,9 @@ from typing import Any
 
 from pipeline.artifacts import Layout
 from pipeline.config import Config, ConfigError, Run, nearest, parse_config, read_yaml, settings_json
-from pipeline.config.plans import mini_web, plans
+from pipeline.config.plans import has_images, mini_web, plans
 from pipeline.datasets.readers.registry import open_dataset
+from pipeline.datasets.readers.taught import SEEN
 from pipeline.datasets.tasks import canonical_task, classes_per_step
 from pipeline.eval.inputs import report_inputs, step_folders
 from pipeline.methods import Heads, get, settings_of
@@ -120,6 +121,11 @@ class Workflow:
         """Return what a protocol depends on; the size of a crop is not part of it."""
         return self.settings(*(f"datasets.{key}" for key in ("name", "root", "task", "setting", "lists")))
 
+    def teach_settings(self) -> str:
+        """Return what the look at the user's images depends on; how much may be forgotten is no part of it."""
+        keys = ("model", "like", "check", "held_out")
+        return self.settings("datasets.root", "pseudolabel.max_side", *(f"teach.{key}" for key in keys))
+
     def crawl_settings(self, plan: str, *keys: str) -> str:
         """Return what a plan's crawl depends on, or of it `keys` alone: how many other plans ask is no part of it."""
         kind = plan.rstrip("0123456789")
@@ -134,9 +140,21 @@ class Workflow:
 
     @property
     def protocol_inputs(self) -> list[str]:
-        """Return the files of the user's own data that say which classes there are, none for known data sets."""
+        """Return the files that say which classes and images the user's own data has, none for known data sets."""
         root = self.config.datasets.root
-        return [f"{root}/classes.txt", f"{root}/tasks.yaml"] if self.config.datasets.name == "own" else []
+        seen = [f"{root}/{SEEN}"] if self.taught else []
+        return [f"{root}/classes.txt", f"{root}/tasks.yaml", *seen] if self.config.datasets.in_a_folder else []
+
+    @property
+    def taught(self) -> bool:
+        """Whether step 0 is a given model and not trained (`webseg teach`)."""
+        return self.config.datasets.name == "taught"
+
+    @property
+    def taught_from(self) -> list[str]:
+        """Return the given model and the user's folders that it is shown, as inputs."""
+        teach = self.config.teach
+        return [path for path in (teach.model, teach.like, teach.check) if path]
 
     @property
     def cached(self) -> bool:
@@ -144,7 +162,7 @@ class Workflow:
 
         Own data is known by its class list alone, so that two folders of images could be taken for each other.
         """
-        return CACHE in os.environ and self.config.datasets.name != "own"
+        return CACHE in os.environ and not self.config.datasets.in_a_folder
 
     def version(self, stage: str) -> int:
         """Return the declared code version of a stage package (its STAGE_VERSION)."""
@@ -264,7 +282,22 @@ class Workflow:
 
     def plan_captions(self, plan: str) -> list[str]:
         """Return the caption table that a plan's queries come from: none for class-name queries."""
-        return [self.paths.captions("dataset")] if plan.startswith("replay") else []
+        return [self.paths.captions("dataset")] if plan.startswith("replay") and has_images(self.config) else []
+
+    def source_texts(self) -> dict[str, list[str]]:
+        """Return captions and nouns of the data set's images, by option name: none if there are no images."""
+        paths = self.paths
+        found = {"source_captions": [paths.captions("dataset")], "source_nouns": [paths.nouns("dataset")]}
+        return found if has_images(self.config) else {name: [] for name in found}
+
+    def source_options(self) -> str:
+        """Return the command-line options of `source_texts`."""
+        files = self.source_texts().items()
+        return " ".join(f"--{name.replace('_', '-')} {quote(paths[0])}" for name, paths in files if paths)
+
+    def discriminator(self) -> list[str]:
+        """Return the discriminator, none if there are no images of the data set to fit it on."""
+        return [self.paths.fourier("discriminator.safetensors")] if has_images(self.config) else []
 
     def list_inputs(self, run: str, seed: str, step: str) -> dict[str, list[str]]:
         """Return the inputs of a run's training list, by option name."""

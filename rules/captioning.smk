@@ -95,8 +95,8 @@ rule noun_filter_replay:
         manifest=paths.manifest("replay{step}"),
         captions=lambda w: [paths.captions(s) for s in work.shards(f"replay{w.step}")],
         nouns=lambda w: [paths.nouns(s) for s in work.shards(f"replay{w.step}")],
-        source_captions=paths.captions("dataset"),
-        source_nouns=paths.nouns("dataset"),
+        source_captions=work.source_texts()["source_captions"],
+        source_nouns=work.source_texts()["source_nouns"],
         protocol=paths.protocol("{step}"),
         vocabulary=work.vocabulary(),
     output:
@@ -106,12 +106,12 @@ rule noun_filter_replay:
         version=work.version("captioning"),
         captions=lambda w: work.shard_files(paths.captions(f"replay{w.step}-{{}}")),
         nouns=lambda w: work.shard_files(paths.nouns(f"replay{w.step}-{{}}")),
+        source=work.source_options(),
     log:
         f"logs/{paths.results}/selection/step{{step}}/noun_filter_replay.log",
     shell:
         "python -m pipeline.captioning filter --role replay --manifest {input.manifest:q}"
-        " --captions {params.captions} --nouns {params.nouns} --source-captions {input.source_captions:q}"
-        " --source-nouns {input.source_nouns:q} --protocol {input.protocol:q}"
+        " --captions {params.captions} --nouns {params.nouns} {params.source} --protocol {input.protocol:q}"
         " --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 

@@ -13,6 +13,25 @@ if work.config.datasets.name == "minivoc":
             "python -m pipeline.miniweb minivoc --settings {params.settings:q} 2> {log:q}"
 
 
+elif work.taught:
+
+    # What the given model sees in the user's images stands in for masks.
+    rule look:
+        input:
+            local(work.taught_from),
+            local(paths.dataset_classes()),
+        output:
+            local(work.protocol_inputs[-1]),
+        params:
+            settings=work.teach_settings(),
+            version=work.version("teach"),
+        threads: 2
+        log:
+            f"logs/{paths.results}/look.log",
+        shell:
+            "python -m pipeline.teach.stage look --settings {params.settings:q} --out {output:q} 2> {log:q}"
+
+
 elif work.config.datasets.name != "own":
 
     # Checks the user's download and builds what is derived from it; the class names are its last file.

@@ -24,7 +24,7 @@ rule select_images:
         manifest=paths.manifest("step{step}"),
         shards=lambda w: [paths.shard(s, "tar") for s in work.shards(f"step{w.step}")],
         nouns=paths.selection("{step}", "noun_filter"),
-        model=paths.fourier("discriminator.safetensors"),
+        model=work.discriminator(),
     output:
         fourier=paths.selection("{step}", "fourier"),
         selection=paths.selection("{step}", "new_classes"),
@@ -32,10 +32,11 @@ rule select_images:
         settings=work.settings("fourier_filter.selection"),
         version=work.version("fourier_filter"),
         shards=f"{paths.web()}/shards",
+        model=lambda wildcards, input: f"--model {quote(str(input.model))}" if input.model else "",
     threads: 2
     log:
         f"logs/{paths.results}/selection/step{{step}}/fourier.log",
     shell:
         "python -m pipeline.fourier_filter select --manifest {input.manifest:q} --noun-filter {input.nouns:q}"
-        " --shards-dir {params.shards:q} --model {input.model:q} --settings {params.settings:q}"
+        " --shards-dir {params.shards:q} {params.model} --settings {params.settings:q}"
         " --out-fourier {output.fourier:q} --out-selection {output.selection:q} 2> {log:q}"

@@ -35,6 +35,7 @@ from pipeline.config.sections import (
     Section,
     Selection,
     StepOverride,
+    Teach,
     Train,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "Section",
     "Selection",
     "StepOverride",
+    "Teach",
     "Train",
     "before_start",
     "load_config",

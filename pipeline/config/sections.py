@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from pipeline.config.captions import Captioner, Captioning, NounFilter, Nouns, OpenFlamingo
-from pipeline.config.data import Datasets, MiniWeb
+from pipeline.config.data import Datasets, MiniWeb, Teach
 from pipeline.config.filters import Discriminator, FourierFilter, PseudoLabel, Selection
 from pipeline.config.section import Section
 from pipeline.config.training import Eval, Phase, Train
@@ -39,6 +39,7 @@ __all__ = [
     "Safety",
     "Section",
     "Selection",
+    "Teach",
     "Train",
 ]
 
@@ -207,6 +208,7 @@ class Config(Section):
 
     experiment: Experiment = Experiment()
     datasets: Datasets = Datasets()
+    teach: Teach = Teach()
     miniweb: MiniWeb = MiniWeb()
     crawl_ingest: CrawlIngest = CrawlIngest()
     captioning: Captioning = Captioning()

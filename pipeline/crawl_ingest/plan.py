@@ -27,7 +27,8 @@ def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, capt
     """Write the queries of a plan.
 
     `base`: a class-name query per class of step 0. `step<k>`: one per class of step k. `replay<k>`: captions
-    of base images, as many as `replay_queries`, spread evenly over the classes they show.
+    of base images, as many as `replay_queries`, spread evenly over the classes they show; where step 0 has no image,
+    the names of its classes.
     Raises ValueError for an unknown plan, for another step's protocol, or if a replay plan has no captions.
     """
     described = read_protocol(protocol)
@@ -38,9 +39,12 @@ def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, capt
     if described.step != step:
         raise ValueError(f"plan {plan} needs the protocol of step {step}, got {protocol} of step {described.step}")
     if known[1] == "replay":
-        if captions is None:
+        if captions is not None:
+            rows = _caption_queries(described, read_table(captions, CAPTIONS), settings.replay_queries)
+        elif described.train:
             raise ValueError(f"plan {plan} asks with captions of base images; pass --captions")
-        rows = _caption_queries(described, read_table(captions, CAPTIONS), settings.replay_queries)
+        else:
+            rows = _class_queries(described)
     else:
         rows = _class_queries(described)
     for index, row in enumerate(rows):

@@ -45,6 +45,7 @@ def build_model(
     `classifier` is `linear` (1x1 convolution) or `conv` (SSUL's, ciss_methods.md 3.4). `options` are those of the
     backbone, and for all of them `norm`: `plain` (default) or `sync`, statistics shared across processes, and
     `branches`: 1 (default), or 2 parallel ones for every convolution that can be merged again (dual.py).
+    `log_odds`: how many channels, the first ones, were trained under a softmax and are read as sigmoid logits.
     Raises ValueError for an unknown backbone, classifier, option or option value.
     """
     chosen = dict(options or {})

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.config import nearest
 
-COMMON = ("norm", "branches")
+COMMON = ("norm", "branches", "log_odds")
 """Options that every backbone has."""
 Parts = tuple[nn.Module, nn.Module]
 Builder = TypeVar("Builder", bound=Callable[..., Parts])

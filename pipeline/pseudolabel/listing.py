@@ -41,6 +41,8 @@ def write_train_list(protocol: Path, out: Path, sources: Sources | None = None) 
     step, sources = read_protocol(protocol), sources or Sources()
     rows = _own_rows(step, sources)
     if not rows:
+        if sources.selection is None:
+            raise ValueError(f"no image of the data set shows a class of step {step.step}; use new_images: web")
         raise ValueError(f"no image is left for step {step.step} with filters `{sources.filters}`; loosen a threshold")
     # An image of a new class must not come back as a negative of every new class, nor twice.
     rows += _without(rows, _replay_rows(sources.pseudolabels))

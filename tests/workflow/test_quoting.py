@@ -5,8 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MADE_OF_QUOTED_PARTS = {
-    "params.around", "params.captions", "params.nouns", "params.python", "params.shards", "params.sources",
-    "params.subset", "resources.processes", "threads", "work.last_step",
+    "params.around", "params.captions", "params.model", "params.nouns", "params.python", "params.shards",
+    "params.source", "params.sources", "params.subset", "resources.processes", "threads", "work.last_step",
 }  # fmt: skip
 """Words that pipeline/workflow.py quotes itself, or numbers."""
 

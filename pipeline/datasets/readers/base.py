@@ -70,6 +70,10 @@ class Reader:
         """Return the split that the training images of a step come from."""
         return "train"
 
+    def may_lack_images(self, step: int) -> bool:
+        """Return whether a step may have no image, because its classes can be learnt from the web by their names."""
+        return False
+
     def presence(self, split: str, items: Sequence[Item]) -> NDArray[np.bool_]:
         """Return bool (images, n_classes): which class has a pixel in which mask.
 

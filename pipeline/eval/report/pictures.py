@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 from pipeline.artifacts import NEW_CLASSES, NOUN_FILTER, Layout, read_table
 from pipeline.artifacts.rows import NewClassRow, NounFilterRow
 from pipeline.config import Config
+from pipeline.config.plans import has_images, strictest
 from pipeline.datasets.images import open_image, open_mask
 from pipeline.datasets.protocol_file import read_protocol
 from pipeline.datasets.tasks import label_map
@@ -70,7 +72,7 @@ def web_gallery(config: Config, steps: int) -> list[Row]:
         captions = {r["image_id"]: r for r in read_table(paths.selection(step, "noun_filter"), NOUN_FILTER)}
         by_class: dict[int, list[NewClassRow]] = defaultdict(list)
         for row in read_table(paths.selection(step, "new_classes"), NEW_CLASSES):
-            if row["filters"] == "both":
+            if row["filters"] == strictest(config):
                 by_class[row["class_id"]].append(row)
         for class_id, rows in sorted(by_class.items()):
             kept = sorted((r for r in rows if r["kept"]), key=lambda r: -r["fourier_score"])
@@ -80,7 +82,7 @@ def web_gallery(config: Config, steps: int) -> list[Row]:
                 ("kept", kept[:PER_CELL]),
                 ("rejected by the noun filter", noun[:PER_CELL]),
                 (
-                    "rejected by the Fourier filter",
+                    "rejected by the Fourier filter" if has_images(config) else "over the budget",
                     sorted(style, key=lambda r: r["fourier_score"])[:PER_CELL],
                 ),
             ]
@@ -107,7 +109,7 @@ def _card(row: NewClassRow, judged: NounFilterRow) -> dict[str, str]:
         "picture": embed(image),
         "caption": judged["caption"] or "(no caption)",
         "noun": f"{judged['word']}~{judged['target']} {judged['score']:.2f}" if judged["word"] else "no noun",
-        "fourier": f"{row['fourier_score']:+.1f}",
+        "fourier": "" if math.isnan(row["fourier_score"]) else f"{row['fourier_score']:+.1f}",
         "verdict": _verdict(row, judged),
     }
 

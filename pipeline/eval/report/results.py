@@ -16,6 +16,11 @@ from pipeline.methods import get
 from pipeline.methods.recipes import base_recipes
 
 Row = dict[str, Any]
+UNCHECKED = (
+    "Nothing was measured against a truth: masks are what the given model sees in held-out images, so that old figures "
+    "say how far the taught model departs from it, and new classes have none."
+)
+"""What the page says first of a model that was taught without `--check`."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +119,19 @@ def label(run: Run) -> str:
 def story(results: Results, web: Row | None) -> list[str]:
     """Return the findings as sentences, each made of measured numbers."""
     last = results.steps
-    sentences = []
+    sentences = [UNCHECKED] if results.config.datasets.name == "taught" and not results.config.teach.check else []
     for run in results.config.experiment.chosen:
         base, old, every = (results.mean(run, s, k) for s, k in ((0, "old"), (last, "old"), (last, "all")))
         if base is None or old is None or every is None:
             continue
         kept = 100 * old / base if base else 0.0
         new = results.mean(run, last, "new")
+        reached = (
+            "the new classes stand in no mask, reaches" if new is None else f"reaches {new:.1f} on the new classes and"
+        )
         sentences.append(
-            f"{label(run)} keeps {kept:.0f} % of the base model's old mIoU ({base:.1f} to {old:.1f}), reaches "
-            f"{new:.1f} on the new classes and {every:.1f} over all."
+            f"{label(run)} keeps {kept:.0f} % of the base model's old mIoU ({base:.1f} to {old:.1f}), "
+            f"{reached} {every:.1f} over all."
         )
     if web and web["quality"]:
         first, both = web["quality"][0], web["quality"][-1]
