@@ -103,9 +103,30 @@ def pod_distance(
 
     Source: PLOP (CVPR 2021), one layer of local POD; ciss_methods.md 4.9.1.
     """
-    squared = [widened(x).square() for x in (teacher, features)]
-    difference = pod_embedding(squared[0], scales, pooling, cut) - pod_embedding(squared[1], scales, pooling, cut)
-    return torch.linalg.vector_norm(difference, dim=1).mean()
+    # The embedding is linear, so the maps' difference is embedded once.
+    difference = widened(teacher).square() - widened(features).square()
+    finest = _nested(difference, scales) if pooling == "local" else 0
+    found = _strips(difference, scales, finest) if finest else pod_embedding(difference, scales, pooling, cut)
+    return torch.linalg.vector_norm(found, dim=1).mean()
+
+
+def _nested(x: Tensor, scales: Sequence[int]) -> int:
+    """Return the finest scale if every scale's cells are made of its own and none leaves pixels over, else 0."""
+    height, width = x.shape[-2:]
+    finest = max(scales)
+    whole = height == width and width % finest == 0
+    return finest if whole and all(finest % scale == 0 for scale in scales) else 0
+
+
+def _strips(x: Tensor, scales: Sequence[int], finest: int) -> Tensor:
+    """Return the numbers of the local embedding of a square map in another order, pooled at the finest scale once."""
+    side = x.shape[-1] // finest
+    rows, columns = F.avg_pool2d(x, (1, side)), F.avg_pool2d(x, (side, 1))
+    parts = []
+    for scale in scales:
+        parts.append(rows.unflatten(3, (scale, finest // scale)).mean(4).flatten(1))
+        parts.append(columns.unflatten(2, (scale, finest // scale)).mean(3).flatten(1))
+    return torch.cat(parts, dim=1)
 
 
 def local_pod(
