@@ -151,6 +151,11 @@ class Workflow:
         return self.config.datasets.name == "taught"
 
     @property
+    def has_images(self) -> bool:
+        """Whether there are images of the data set: a model may be taught without any."""
+        return has_images(self.config)
+
+    @property
     def taught_from(self) -> list[str]:
         """Return the given model and the user's folders that it is shown, as inputs."""
         teach = self.config.teach
@@ -282,22 +287,7 @@ class Workflow:
 
     def plan_captions(self, plan: str) -> list[str]:
         """Return the caption table that a plan's queries come from: none for class-name queries."""
-        return [self.paths.captions("dataset")] if plan.startswith("replay") and has_images(self.config) else []
-
-    def source_texts(self) -> dict[str, list[str]]:
-        """Return captions and nouns of the data set's images, by option name: none if there are no images."""
-        paths = self.paths
-        found = {"source_captions": [paths.captions("dataset")], "source_nouns": [paths.nouns("dataset")]}
-        return found if has_images(self.config) else {name: [] for name in found}
-
-    def source_options(self) -> str:
-        """Return the command-line options of `source_texts`."""
-        files = self.source_texts().items()
-        return " ".join(f"--{name.replace('_', '-')} {quote(paths[0])}" for name, paths in files if paths)
-
-    def discriminator(self) -> list[str]:
-        """Return the discriminator, none if there are no images of the data set to fit it on."""
-        return [self.paths.fourier("discriminator.safetensors")] if has_images(self.config) else []
+        return [self.paths.captions("dataset")] if plan.startswith("replay") and self.has_images else []
 
     def list_inputs(self, run: str, seed: str, step: str) -> dict[str, list[str]]:
         """Return the inputs of a run's training list, by option name."""

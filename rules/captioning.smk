@@ -90,29 +90,56 @@ rule noun_filter:
         " --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
-rule noun_filter_replay:
-    input:
-        manifest=paths.manifest("replay{step}"),
-        captions=lambda w: [paths.captions(s) for s in work.shards(f"replay{w.step}")],
-        nouns=lambda w: [paths.nouns(s) for s in work.shards(f"replay{w.step}")],
-        source_captions=work.source_texts()["source_captions"],
-        source_nouns=work.source_texts()["source_nouns"],
-        protocol=paths.protocol("{step}"),
-        vocabulary=work.vocabulary(),
-    output:
-        paths.selection("{step}", "noun_filter_replay"),
-    params:
-        settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
-        version=work.version("captioning"),
-        captions=lambda w: work.shard_files(paths.captions(f"replay{w.step}-{{}}")),
-        nouns=lambda w: work.shard_files(paths.nouns(f"replay{w.step}-{{}}")),
-        source=work.source_options(),
-    log:
-        f"logs/{paths.results}/selection/step{{step}}/noun_filter_replay.log",
-    shell:
-        "python -m pipeline.captioning filter --role replay --manifest {input.manifest:q}"
-        " --captions {params.captions} --nouns {params.nouns} {params.source} --protocol {input.protocol:q}"
-        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+if work.has_images:
+
+    rule noun_filter_replay:
+        input:
+            manifest=paths.manifest("replay{step}"),
+            captions=lambda w: [paths.captions(s) for s in work.shards(f"replay{w.step}")],
+            nouns=lambda w: [paths.nouns(s) for s in work.shards(f"replay{w.step}")],
+            source_captions=paths.captions("dataset"),
+            source_nouns=paths.nouns("dataset"),
+            protocol=paths.protocol("{step}"),
+            vocabulary=work.vocabulary(),
+        output:
+            paths.selection("{step}", "noun_filter_replay"),
+        params:
+            settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
+            version=work.version("captioning"),
+            captions=lambda w: work.shard_files(paths.captions(f"replay{w.step}-{{}}")),
+            nouns=lambda w: work.shard_files(paths.nouns(f"replay{w.step}-{{}}")),
+        log:
+            f"logs/{paths.results}/selection/step{{step}}/noun_filter_replay.log",
+        shell:
+            "python -m pipeline.captioning filter --role replay --manifest {input.manifest:q}"
+            " --captions {params.captions} --nouns {params.nouns} --source-captions {input.source_captions:q}"
+            " --source-nouns {input.source_nouns:q} --protocol {input.protocol:q}"
+            " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+
+
+else:
+
+    # A model is taught without images: no caption of theirs to compare with.
+    rule noun_filter_replay_by_class:
+        input:
+            manifest=paths.manifest("replay{step}"),
+            captions=lambda w: [paths.captions(s) for s in work.shards(f"replay{w.step}")],
+            nouns=lambda w: [paths.nouns(s) for s in work.shards(f"replay{w.step}")],
+            protocol=paths.protocol("{step}"),
+            vocabulary=work.vocabulary(),
+        output:
+            paths.selection("{step}", "noun_filter_replay"),
+        params:
+            settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
+            version=work.version("captioning"),
+            captions=lambda w: work.shard_files(paths.captions(f"replay{w.step}-{{}}")),
+            nouns=lambda w: work.shard_files(paths.nouns(f"replay{w.step}-{{}}")),
+        log:
+            f"logs/{paths.results}/selection/step{{step}}/noun_filter_replay.log",
+        shell:
+            "python -m pipeline.captioning filter --role replay --manifest {input.manifest:q}"
+            " --captions {params.captions} --nouns {params.nouns} --protocol {input.protocol:q}"
+            " --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
 rule noun_comparison:

@@ -19,24 +19,48 @@ rule fit_discriminator:
         " --out-model {output.model:q} --out-metrics {output.metrics:q} 2> {log:q}"
 
 
-rule select_images:
-    input:
-        manifest=paths.manifest("step{step}"),
-        shards=lambda w: [paths.shard(s, "tar") for s in work.shards(f"step{w.step}")],
-        nouns=paths.selection("{step}", "noun_filter"),
-        model=work.discriminator(),
-    output:
-        fourier=paths.selection("{step}", "fourier"),
-        selection=paths.selection("{step}", "new_classes"),
-    params:
-        settings=work.settings("fourier_filter.selection"),
-        version=work.version("fourier_filter"),
-        shards=f"{paths.web()}/shards",
-        model=lambda wildcards, input: f"--model {quote(str(input.model))}" if input.model else "",
-    threads: 2
-    log:
-        f"logs/{paths.results}/selection/step{{step}}/fourier.log",
-    shell:
-        "python -m pipeline.fourier_filter select --manifest {input.manifest:q} --noun-filter {input.nouns:q}"
-        " --shards-dir {params.shards:q} {params.model} --settings {params.settings:q}"
-        " --out-fourier {output.fourier:q} --out-selection {output.selection:q} 2> {log:q}"
+if work.has_images:
+
+    rule select_images:
+        input:
+            manifest=paths.manifest("step{step}"),
+            shards=lambda w: [paths.shard(s, "tar") for s in work.shards(f"step{w.step}")],
+            nouns=paths.selection("{step}", "noun_filter"),
+            model=paths.fourier("discriminator.safetensors"),
+        output:
+            fourier=paths.selection("{step}", "fourier"),
+            selection=paths.selection("{step}", "new_classes"),
+        params:
+            settings=work.settings("fourier_filter.selection"),
+            version=work.version("fourier_filter"),
+            shards=f"{paths.web()}/shards",
+        threads: 2
+        log:
+            f"logs/{paths.results}/selection/step{{step}}/fourier.log",
+        shell:
+            "python -m pipeline.fourier_filter select --manifest {input.manifest:q} --noun-filter {input.nouns:q}"
+            " --shards-dir {params.shards:q} --model {input.model:q} --settings {params.settings:q}"
+            " --out-fourier {output.fourier:q} --out-selection {output.selection:q} 2> {log:q}"
+
+
+else:
+
+    # A model is taught without images to fit a discriminator on.
+    rule select_by_nouns:
+        input:
+            manifest=paths.manifest("step{step}"),
+            shards=lambda w: [paths.shard(s, "tar") for s in work.shards(f"step{w.step}")],
+            nouns=paths.selection("{step}", "noun_filter"),
+        output:
+            fourier=paths.selection("{step}", "fourier"),
+            selection=paths.selection("{step}", "new_classes"),
+        params:
+            settings=work.settings("fourier_filter.selection"),
+            version=work.version("fourier_filter"),
+            shards=f"{paths.web()}/shards",
+        log:
+            f"logs/{paths.results}/selection/step{{step}}/fourier.log",
+        shell:
+            "python -m pipeline.fourier_filter select --manifest {input.manifest:q} --noun-filter {input.nouns:q}"
+            " --shards-dir {params.shards:q} --settings {params.settings:q}"
+            " --out-fourier {output.fourier:q} --out-selection {output.selection:q} 2> {log:q}"

@@ -73,3 +73,8 @@ def test_without_a_truth_that_is_said(config: Config) -> None:
     assert replace(found, images=0).lines() == [
         "Nothing was measured: without --check and --like there is no image to compare the models on."
     ]
+
+
+def test_the_command_line_decides_how_much_may_be_forgotten(config: Config) -> None:
+    assert outcome(command._allowing(config, None)).too_much
+    assert not outcome(command._allowing(config, 8.0)).too_much

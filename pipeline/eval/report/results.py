@@ -21,6 +21,8 @@ UNCHECKED = (
     "say how far the taught model departs from it, and new classes have none."
 )
 """What the page says first of a model that was taught without `--check`."""
+UNMEASURED = "Nothing was measured: there was no image to compare the given and the taught model on."
+"""And without `--like`."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def label(run: Run) -> str:
 def story(results: Results, web: Row | None) -> list[str]:
     """Return the findings as sentences, each made of measured numbers."""
     last = results.steps
-    sentences = [UNCHECKED] if results.config.datasets.name == "taught" and not results.config.teach.check else []
+    teach = results.config.teach if results.config.datasets.name == "taught" else None
+    sentences = [UNCHECKED if teach.like else UNMEASURED] if teach and not teach.check else []
     for run in results.config.experiment.chosen:
         base, old, every = (results.mean(run, s, k) for s, k in ((0, "old"), (last, "old"), (last, "all")))
         if base is None or old is None or every is None:
