@@ -96,7 +96,7 @@ def before_start(config: Config) -> list[str]:
     """Return one line per thing that a run needs and a dry run does not: files of the user's, a way to reach them."""
     crawl, train = config.crawl_ingest, config.train
     found = []
-    crawls = any(run.new_images == "web" or run.replay for run in config.experiment.runs)
+    crawls = any(run.new_images == "web" or run.replay for run in config.experiment.chosen)
     if crawls and crawl.source in OPEN_WEB and not mini_web(config) and PLACEHOLDER in crawl.user_agent:
         found.append(
             "`crawl_ingest.user_agent` is still the placeholder; the open web must be able to reach you, "

@@ -33,7 +33,8 @@ class PrototypeMethod(Method):
 
     def __init__(self, settings: Any, info: StepInfo) -> None:
         # A base recipe has no settings of its own: it takes STAR's, as published for the task.
-        own = settings or settings_of("star", {}, info.dataset, info.task, info.backbone)
+        published = (info.dataset, info.task, info.backbone)
+        own = settings if isinstance(settings, PrototypeSettings) else settings_of("star", {}, *published)
         super().__init__(own, info)
         self.old: rules.ClassStatistics | None = None
         """Statistics of the classes of earlier steps; `numbers` has the background first."""

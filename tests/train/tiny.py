@@ -93,7 +93,7 @@ class Batches:
         """Yield the batches of iterations start..stop-1."""
         yield from (self.found[i % len(self.found)] for i in range(start, stop))
 
-    def calibration(self) -> Iterator[Batch]:
+    def calibration(self, ids: bool = False) -> Iterator[Batch]:
         """Yield one pass."""
         return self.batches(0, len(self.found))
 
