@@ -63,6 +63,12 @@ class Workflow:
     def _check(self) -> None:
         self._check_backbone()
         self._check_thresholds()
+        # A command is handed a part of the section, so that only the workflow can ask for this.
+        crawl = self.config.crawl_ingest
+        if crawl.source in ("url_list", "folder", "authors") and not crawl.path:
+            raise ConfigError(
+                f"config: `crawl_ingest.source` is `{crawl.source}`, so crawl_ingest.path must name its list or folder"
+            )
         for name in self.config.methods:
             self._settings_of(name, self.config.methods[name])
         for name, values in self.config.train.recipes.items():

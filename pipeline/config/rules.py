@@ -86,8 +86,6 @@ def _crawl(config: Config) -> Iterator[str]:
         code = entry.strip().lower().split(" ")[0]
         if code not in LICENCE_CODES and not entry.strip().lower().startswith(("http://", "https://", "cc ", "cc-")):
             yield f"`crawl_ingest.licences` holds `{entry}`; known codes: {', '.join(LICENCE_CODES)}"
-    if crawl.source in ("url_list", "folder", "authors") and not crawl.path:
-        yield f"`crawl_ingest.source` is `{crawl.source}`, so crawl_ingest.path must name its list or folder"
     if any(ord(c) < 32 or ord(c) > 126 for c in crawl.user_agent) or not crawl.user_agent.strip():
         yield f"`crawl_ingest.user_agent` is {_short(crawl.user_agent)}; expected printable ASCII"
 
