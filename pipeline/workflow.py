@@ -98,7 +98,7 @@ class Workflow:
         if not thresholds:
             return
         known = set(open_dataset(self.config.datasets.name, self.config.datasets.root).class_names().values())
-        for name in sorted(set(thresholds) - known):
+        for name in sorted(set(thresholds) - known) if known else ():
             raise ConfigError(
                 f"config: `captioning.noun_filter.thresholds` names `{name}`, no class of {self.config.datasets.name}; "
                 f"{nearest(name, known)}"

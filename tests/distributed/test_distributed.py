@@ -100,7 +100,7 @@ def test_a_signal_in_calibration_leaves_at_once(bench: Bench, tmp_path: Path, mo
     step = bench.step("plop", "small_cnn", 1, bench.base("ce", "small_cnn"), tmp_path)
     real = step.source.calibration
 
-    def calibration() -> Any:
+    def calibration(ids: bool = False) -> Any:
         for batch in real():
             os.kill(os.getpid(), number)
             yield batch
