@@ -59,7 +59,7 @@ class LogHandler(LogHandlerBase):
     def _say(self, record: Any) -> None:
         text = self.format(record)
         if text and text != "None":
-            print(text, file=sys.stderr, flush=True)
+            print(text, file=sys.stdout if self.common_settings.stdout else sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leave the last state on the screen, and remember how long each kind of job took."""

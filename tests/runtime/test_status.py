@@ -123,7 +123,7 @@ def event(kind: LogEvent | None, level: int = logging.INFO, message: str = "", *
 
 def handler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **settings: bool) -> LogHandler:
     monkeypatch.chdir(tmp_path)
-    common = {"dryrun": False, "printshellcmds": False, **settings}
+    common = {"dryrun": False, "printshellcmds": False, "stdout": False, **settings}
     return LogHandler(SimpleNamespace(**common), None)  # type: ignore[arg-type]
 
 
