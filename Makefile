@@ -1,11 +1,13 @@
 # make run    the whole experiment on the embedded mini web, offline, on CPU
+# make teach  the model of `make run` learns a class by its name (docs/teach.md)
 # make story  the paper's ablation on three seeds
 # make methods every method on 15-5 and 15-1, over an hour
 # make test   every test but those of a cluster
 # make test-slurm   the cluster's, on a Slurm started for them; installs its Debian packages once (root)
 # make cost   what the jobs of an experiment cost: make cost EXPERIMENT=experiments/mini_story.yaml
 # make lint   ruff and mypy
-# make clean  results and data (not .venv)
+# make clean  what the embedded experiments drew and computed; lists it; a user's data, crawls and results stay
+# make distclean  data/, results/, logs/ and .snakemake/ whole, after asking
 
 PYTHON ?= python3
 VENV   := .venv
@@ -15,25 +17,33 @@ READY  := $(VENV)/.ready
 CORES  ?= 2
 SLURM_LIMIT ?= 1500
 SMK    := $(BIN)/python -m pipeline.runtime.lock .snakemake/run.lock \
-          snakemake --nolock --cores $(CORES) --workflow-profile profiles/default --quiet rules host
+          snakemake --nolock --cores $(CORES) --workflow-profile profiles/default --logger webseg
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run story methods cost test test-slurm lint format clean
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+.PHONY: help distclean run teach story methods cost test test-slurm lint format clean
 
 run: $(READY)
 	$(SMK)
-	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml
+
+# The photographs are drawn with a seed of their own: the model has seen none of them.
+teach: $(READY)
+	@test -f results/mini/base/bce/seed0/model.safetensors || { echo "run \`make run\` first: it trains the model"; exit 2; }
+	$(BIN)/python -m pipeline.miniweb minivoc --settings '{"datasets":{"root":"data/photos","minivoc_seed":8,"minivoc_train":280,"minivoc_val":20}}'
+	$(BIN)/python -m pipeline teach sheep --model results/mini/base/bce/seed0 --like data/photos/JPEGImages \
+	  --check data/minivoc --out results/teach --config experiments/presets/mini_web.yaml --cores $(CORES)
 
 story: $(READY)
 	$(SMK) --configfile experiments/mini_story.yaml
-	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml --config experiments/mini_story.yaml
 
 methods: $(READY)
 	$(SMK) --configfile experiments/mini_methods.yaml
-	@$(BIN)/python -m pipeline.eval summary --steps 1 --config config.yaml --config experiments/mini_methods.yaml
 	@$(BIN)/python -m pipeline.eval compare --steps 1 --config config.yaml --config experiments/mini_methods.yaml
 
 test: $(READY)
@@ -55,13 +65,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
-	rm -rf data results logs .snakemake
+clean: $(READY)
+	@$(BIN)/python -m pipeline.experiments clean
 
-# The lock's content, not its date, decides: a fresh checkout must not reinstall.
-$(READY): $(LOCK)
-	@if [ -f $@ ] && cmp -s $(LOCK) $@; then touch $@; else \
-	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")' && \
-	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && \
-	  echo "installing the locked environment into $(VENV), a few minutes" && \
-	  $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $(LOCK) && cp $(LOCK) $@; fi
+distclean: $(READY)
+	@$(BIN)/python -m pipeline.experiments clean --everything
+
+$(READY): $(LOCK) envs/install.sh
+	@envs/install.sh $(VENV) $(LOCK) $(PYTHON)

@@ -1,8 +1,9 @@
 import re
+from shlex import quote
 
 from snakemake.utils import min_version
 
-from pipeline.config import ConfigError
+from pipeline.config import before_start
 from pipeline.workflow import Workflow
 
 min_version("9.27")
@@ -13,7 +14,7 @@ configfile: f"{workflow.basedir}/config.yaml"
 
 try:
     work = Workflow(config)
-except ConfigError as error:
+except ValueError as error:
     raise WorkflowError(str(error)) from None
 paths = work.paths
 
@@ -26,6 +27,17 @@ wildcard_constraints:
     replay=r"replay(_\d+)?",
     run="|".join(map(re.escape, work.runs)),
     recipe="|".join(work.recipes()),
+
+
+onstart:
+    if missing := before_start(work.config):
+        raise WorkflowError("\n".join(missing))
+
+
+onsuccess:
+    from pipeline.experiments.farewell import farewell
+
+    print(farewell(work.config), flush=True)
 
 
 rule all:

@@ -2,4 +2,6 @@
 
 from setuptools import find_packages, setup
 
-setup(packages=[*find_packages(include=["pipeline*"]), "pipeline.shipped"], package_dir={"pipeline.shipped": "."})
+PACKAGES = find_packages(include=["pipeline*", "snakemake_logger_plugin_webseg"])
+
+setup(packages=[*PACKAGES, "pipeline.shipped"], package_dir={"pipeline.shipped": "."})

@@ -1,6 +1,7 @@
 """Fuzz the image intake: mutated files of every format must be accepted or refused, in time and in memory.
 
     python -m bench.fuzz_intake [--inputs 20000] [--seed 0]
+    python -m bench.fuzz_intake --responses 20000               # whole responses through a whole crawl
 
 A child process decodes under an address-space limit while this one watches the clock; a crash, a hang, an exception
 that is not a refusal, or memory over the cap ends the run with exit code 1 and the input's seed.
@@ -35,7 +36,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--responses", type=int, help="instead: so many responses of a hostile server, one row each")
     arguments = parser.parse_args(argv)
+    if arguments.responses:
+        from bench.fuzz_responses import fuzz
+
+        return fuzz(arguments.responses, arguments.seed)
     ours, theirs = mp.Pipe()
     child = mp.get_context("fork").Process(target=_decode, args=(theirs, arguments.seed, arguments.inputs), daemon=True)
     child.start()
@@ -70,13 +76,13 @@ def _decode(out: Connection, seed: int, inputs: int) -> None:
     warnings.simplefilter("ignore")
     # libtiff complains about every other input.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    settings, files = CrawlIngest(), _files()
-    accept(files[0], settings)
+    settings, originals = CrawlIngest(), files()
+    accept(originals[0], settings)
     before = _peak()
     resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MEGABYTES * 2**20,) * 2)
     out.send(None)
     for number in range(inputs):
-        data = mutated(files, random.Random(f"{seed}/{number}"))
+        data = mutated(originals, random.Random(f"{seed}/{number}"))
         began = time.monotonic()
         try:
             accept(data, settings)
@@ -114,7 +120,8 @@ def mutated(files: list[bytes], rng: random.Random) -> bytes:
     return bytes(data[:2_000_000])
 
 
-def _files() -> list[bytes]:
+def files() -> list[bytes]:
+    """Return small files of every format and kind."""
     values = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
     picture = Image.fromarray(values).resize((160, 120), Image.Resampling.BICUBIC)
     exif = Image.Exif()

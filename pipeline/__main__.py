@@ -33,6 +33,7 @@ class Command:
 
 COMMANDS = {
     "run": Command("pipeline.experiments.run", "run an experiment, whatever of it is not there yet"),
+    "teach": Command("pipeline.teach.__main__", "teach a finished model new classes by their names"),
     "init": Command("pipeline.datasets.__main__", "check your own data and write its experiment", ("init",)),
     "data": Command("pipeline.datasets.__main__", "check and prepare a data set; say what a task's steps contain"),
     "crawl": Command("pipeline.crawl_ingest.__main__", "plan queries, collect images from the web, keep them valid"),
@@ -47,6 +48,9 @@ COMMANDS = {
     "migrate": Command("pipeline.migration.__main__", "take over replay folders and checkpoints of the papers' code"),
     "cost": Command("pipeline.eval.cost_summary", "what the jobs of an experiment cost"),
     "verify": Command("pipeline.experiments.verify", "read every artifact, move damaged ones aside"),
+    "predict": Command("pipeline.predict.__main__", "apply a model to images: masks, overlays, areas, COCO, LabelMe"),
+    "export": Command("pipeline.predict.__main__", "a model as ONNX, TorchScript or transformers folder", ("export",)),
+    "config": Command("pipeline.config.__main__", "write config.yaml from what the settings say of themselves"),
     "weights": Command("pipeline.runtime.weights", "list pretrained weights, check a downloaded file"),
 }
 """One line per command. Modules are imported when their command is called: `--help` needs none of them."""

@@ -6,15 +6,19 @@ import importlib
 import json
 import os
 from collections.abc import Mapping
+from shlex import join, quote
 from typing import Any
 
 from pipeline.artifacts import Layout
-from pipeline.config import Config, ConfigError, Run, parse_config, read_yaml, settings_json
-from pipeline.config.plans import mini_web, plans
+from pipeline.config import Config, ConfigError, Run, nearest, parse_config, read_yaml, settings_json
+from pipeline.config.plans import has_images, mini_web, plans
+from pipeline.datasets.readers.registry import open_dataset
+from pipeline.datasets.readers.taught import SEEN
 from pipeline.datasets.tasks import canonical_task, classes_per_step
 from pipeline.eval.inputs import report_inputs, step_folders
 from pipeline.methods import Heads, get, settings_of
-from pipeline.methods.recipes import base_recipes, get_recipe
+from pipeline.methods.recipes import base_recipes, get_recipe, recipe_settings
+from pipeline.models import check_backbone
 from pipeline.runtime.shipped import PACKAGE, shipped
 
 ISOLATED_ENVIRONMENT = ".venv-openflamingo3b"
@@ -57,14 +61,20 @@ class Workflow:
         return raw
 
     def _check(self) -> None:
+        self._check_backbone()
+        self._check_thresholds()
+        # A command is handed a part of the section, so that only the workflow can ask for this.
+        crawl = self.config.crawl_ingest
+        if crawl.source in ("url_list", "folder", "authors") and not crawl.path:
+            raise ConfigError(
+                f"config: `crawl_ingest.source` is `{crawl.source}`, so crawl_ingest.path must name its list or folder"
+            )
         for name in self.config.methods:
             self._settings_of(name, self.config.methods[name])
+        for name, values in self.config.train.recipes.items():
+            recipe_settings(name, values)
         for run in self.runs.values():
             self.method_settings(run)
-            try:
-                run.step_phase(self.config.train.step)
-            except ValueError as error:
-                raise ConfigError(f"config: {error}") from None
             if run.replay and get(run.method).heads(self.method_settings(run), (2, 1)) != Heads((2, 1)):
                 raise ConfigError(
                     f"run `{run.name}`: replay images are labelled by the previous model's best class, which "
@@ -76,6 +86,23 @@ class Workflow:
                     f"run `{run.name}`: new_images is `web`, but method `{run.method}` needs pixel masks; "
                     "use `dataset`, or a method that learns from image labels"
                 )
+
+    def _check_backbone(self) -> None:
+        try:
+            check_backbone(self.config.train.backbone)
+        except ValueError as error:
+            raise ConfigError(f"config: `train.backbone`: {error}") from None
+
+    def _check_thresholds(self) -> None:
+        thresholds = self.config.captioning.noun_filter.thresholds
+        if not thresholds:
+            return
+        known = set(open_dataset(self.config.datasets.name, self.config.datasets.root).class_names().values())
+        for name in sorted(set(thresholds) - known) if known else ():
+            raise ConfigError(
+                f"config: `captioning.noun_filter.thresholds` names `{name}`, no class of {self.config.datasets.name}; "
+                f"{nearest(name, known)}"
+            )
 
     def method_settings(self, run: Run) -> Any:
         """Return the settings of a run's method."""
@@ -100,6 +127,11 @@ class Workflow:
         """Return what a protocol depends on; the size of a crop is not part of it."""
         return self.settings(*(f"datasets.{key}" for key in ("name", "root", "task", "setting", "lists")))
 
+    def teach_settings(self) -> str:
+        """Return what the look at the user's images depends on; how much may be forgotten is no part of it."""
+        keys = ("model", "like", "check", "held_out")
+        return self.settings("datasets.root", "pseudolabel.max_side", *(f"teach.{key}" for key in keys))
+
     def crawl_settings(self, plan: str, *keys: str) -> str:
         """Return what a plan's crawl depends on, or of it `keys` alone: how many other plans ask is no part of it."""
         kind = plan.rstrip("0123456789")
@@ -114,9 +146,26 @@ class Workflow:
 
     @property
     def protocol_inputs(self) -> list[str]:
-        """Return the files of the user's own data that say which classes there are, none for known data sets."""
+        """Return the files that say which classes and images the user's own data has, none for known data sets."""
         root = self.config.datasets.root
-        return [f"{root}/classes.txt", f"{root}/tasks.yaml"] if self.config.datasets.name == "own" else []
+        seen = [f"{root}/{SEEN}"] if self.taught else []
+        return [f"{root}/classes.txt", f"{root}/tasks.yaml", *seen] if self.config.datasets.in_a_folder else []
+
+    @property
+    def taught(self) -> bool:
+        """Whether step 0 is a given model and not trained (`webseg teach`)."""
+        return self.config.datasets.name == "taught"
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there are images of the data set: a model may be taught without any."""
+        return has_images(self.config)
+
+    @property
+    def taught_from(self) -> list[str]:
+        """Return the given model and the user's folders that it is shown, as inputs."""
+        teach = self.config.teach
+        return [path for path in (teach.model, teach.like, teach.check) if path]
 
     @property
     def cached(self) -> bool:
@@ -124,7 +173,7 @@ class Workflow:
 
         Own data is known by its class list alone, so that two folders of images could be taken for each other.
         """
-        return CACHE in os.environ and self.config.datasets.name != "own"
+        return CACHE in os.environ and not self.config.datasets.in_a_folder
 
     def version(self, stage: str) -> int:
         """Return the declared code version of a stage package (its STAGE_VERSION)."""
@@ -134,7 +183,7 @@ class Workflow:
         """Return the training settings of a run: engine, data geometry and this method's settings alone."""
         chosen = self.runs[run]
         known = self._training_settings()
-        del known["train"]["base"]
+        del known["train"]["base"], known["train"]["recipes"]
         known["train"]["step"] = chosen.step_phase(self.config.train.step).model_dump(mode="json")
         known["methods"] = {chosen.method: self.config.method_values(chosen)}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
@@ -146,10 +195,15 @@ class Workflow:
             known["pseudolabel"]["replay_budget"] = int(budget)
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
+    def base_eval_settings(self) -> str:
+        """Return the settings of evaluation; the rule that chose the weights where it is not the usual one."""
+        chosen = ("train.keep",) if self.config.train.keep == "best" else ()
+        return self.settings("eval", "datasets", *chosen)
+
     def eval_settings(self, run: str) -> str:
         """Return the settings of evaluation, with this method's, which may say how logits are decoded."""
         chosen = self.runs[run]
-        known = json.loads(self.settings("eval", "datasets"))
+        known = json.loads(self.base_eval_settings())
         if values := self.config.method_values(chosen):
             known["methods"] = {chosen.method: values}
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
@@ -167,7 +221,7 @@ class Workflow:
 
     def around_crawl(self) -> str:
         """Return the command that a crawl runs under: the site's server for the mini web, nothing else."""
-        return f"python -m pipeline.miniweb serve --root {self.paths.site()} --" if self.mini_web else ""
+        return f"python -m pipeline.miniweb serve --root {quote(self.paths.site())} --" if self.mini_web else ""
 
     def plan_step(self, plan: str) -> int:
         """Return the step whose protocol a plan asks for: `step<k>` its own, `base` and `replay<k>` step 0's."""
@@ -182,7 +236,9 @@ class Workflow:
 
         Listed one by one, thousands of shards exceed the length of a command (128 KiB on Linux).
         """
-        return path.format(f"{{00000..{self.config.crawl_ingest.shards - 1:05d}}}")
+        before, after = path.split("{}")
+        numbers = f"{{00000..{self.config.crawl_ingest.shards - 1:05d}}}"
+        return f"{quote(before)}{numbers}{quote(after)}"
 
     @property
     def captioner_environment(self) -> list[str]:
@@ -237,7 +293,7 @@ class Workflow:
 
     def plan_captions(self, plan: str) -> list[str]:
         """Return the caption table that a plan's queries come from: none for class-name queries."""
-        return [self.paths.captions("dataset")] if plan.startswith("replay") else []
+        return [self.paths.captions("dataset")] if plan.startswith("replay") and self.has_images else []
 
     def list_inputs(self, run: str, seed: str, step: str) -> dict[str, list[str]]:
         """Return the inputs of a run's training list, by option name."""
@@ -255,7 +311,7 @@ class Workflow:
 
     def list_options(self, run: str, seed: str, step: str) -> str:
         """Return the command-line options of a run's training list."""
-        options = [f"--{name} {' '.join(files)}" for name, files in self.list_inputs(run, seed, step).items()]
+        options = [f"--{name} {join(files)}" for name, files in self.list_inputs(run, seed, step).items()]
         if self.runs[run].memory:
             options.append(f"--memory {self.runs[run].memory}")
         if self.runs[run].new_images == "web":
@@ -265,7 +321,7 @@ class Workflow:
     def base_settings(self) -> str:
         """Return the training settings of base steps."""
         known = self._training_settings()
-        del known["train"]["step"]
+        del known["train"]["step"], known["train"]["replay_epoch"]
         return json.dumps(known, sort_keys=True, separators=(",", ":"))
 
     def _training_settings(self) -> dict[str, Any]:
@@ -289,7 +345,8 @@ class Workflow:
 
     def report_settings(self) -> str:
         """Return what the report depends on; papers' rows only where there are some."""
-        sections = ("experiment", "datasets", "crawl_ingest.pool", "captioning.captioner.name", "fourier_filter")
+        crawl = ("crawl_ingest.pool", "crawl_ingest.source", "crawl_ingest.api")
+        sections = ("experiment", "datasets", *crawl, "captioning.captioner.name", "fourier_filter")
         papers = ("published",) if self.config.published else ()
         return self.settings(*sections, "train.backbone", *papers)
 

@@ -8,9 +8,9 @@ rule isolated_environment:
         "logs/isolated_environment.log",
     shell:
         "(python -m venv --clear .venv-openflamingo3b &&"
-        " .venv-openflamingo3b/bin/python -m pip install --quiet --no-deps --require-hashes -r {input} &&"
+        " .venv-openflamingo3b/bin/python -m pip install --quiet --no-deps --require-hashes -r {input:q} &&"
         " ln -sfn {work.package:q} $(ls -d .venv-openflamingo3b/lib/python3*/site-packages)/pipeline &&"
-        " touch {output}) > {log} 2>&1"
+        " touch {output:q}) > {log:q} 2>&1"
 
 
 rule caption_dataset:
@@ -28,8 +28,8 @@ rule caption_dataset:
     log:
         f"logs/{paths.web()}/captions/dataset.log",
     shell:
-        "{params.python} -m pipeline.captioning caption --protocol {input.protocol} --settings {params.settings:q}"
-        " --out {output} 2> {log}"
+        "{params.python} -m pipeline.captioning caption --protocol {input.protocol:q} --settings {params.settings:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule caption:
@@ -48,8 +48,8 @@ rule caption:
     log:
         f"logs/{paths.web()}/captions/{{shard}}.log",
     shell:
-        "{params.python} -m pipeline.captioning caption --shard-tar {input.tar} --shard {input.table}"
-        " --settings {params.settings:q} --out {output} 2> {log}"
+        "{params.python} -m pipeline.captioning caption --shard-tar {input.tar:q} --shard {input.table:q}"
+        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
 rule nouns:
@@ -64,8 +64,8 @@ rule nouns:
     log:
         f"logs/{paths.web()}/nouns/{{name}}.log",
     shell:
-        "python -m pipeline.captioning nouns --captions {input.captions} --settings {params.settings:q}"
-        " --out {output} 2> {log}"
+        "python -m pipeline.captioning nouns --captions {input.captions:q} --settings {params.settings:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule noun_filter:
@@ -85,34 +85,61 @@ rule noun_filter:
     log:
         f"logs/{paths.results}/selection/step{{step}}/noun_filter.log",
     shell:
-        "python -m pipeline.captioning filter --role new --manifest {input.manifest}"
-        " --captions {params.captions} --nouns {params.nouns} --protocol {input.protocol}"
-        " --settings {params.settings:q} --out {output} 2> {log}"
+        "python -m pipeline.captioning filter --role new --manifest {input.manifest:q}"
+        " --captions {params.captions} --nouns {params.nouns} --protocol {input.protocol:q}"
+        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
-rule noun_filter_replay:
-    input:
-        manifest=paths.manifest("replay{step}"),
-        captions=lambda w: [paths.captions(s) for s in work.shards(f"replay{w.step}")],
-        nouns=lambda w: [paths.nouns(s) for s in work.shards(f"replay{w.step}")],
-        source_captions=paths.captions("dataset"),
-        source_nouns=paths.nouns("dataset"),
-        protocol=paths.protocol("{step}"),
-        vocabulary=work.vocabulary(),
-    output:
-        paths.selection("{step}", "noun_filter_replay"),
-    params:
-        settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
-        version=work.version("captioning"),
-        captions=lambda w: work.shard_files(paths.captions(f"replay{w.step}-{{}}")),
-        nouns=lambda w: work.shard_files(paths.nouns(f"replay{w.step}-{{}}")),
-    log:
-        f"logs/{paths.results}/selection/step{{step}}/noun_filter_replay.log",
-    shell:
-        "python -m pipeline.captioning filter --role replay --manifest {input.manifest}"
-        " --captions {params.captions} --nouns {params.nouns} --source-captions {input.source_captions}"
-        " --source-nouns {input.source_nouns} --protocol {input.protocol}"
-        " --settings {params.settings:q} --out {output} 2> {log}"
+if work.has_images:
+
+    rule noun_filter_replay:
+        input:
+            manifest=paths.manifest("replay{step}"),
+            captions=lambda w: [paths.captions(s) for s in work.shards(f"replay{w.step}")],
+            nouns=lambda w: [paths.nouns(s) for s in work.shards(f"replay{w.step}")],
+            source_captions=paths.captions("dataset"),
+            source_nouns=paths.nouns("dataset"),
+            protocol=paths.protocol("{step}"),
+            vocabulary=work.vocabulary(),
+        output:
+            paths.selection("{step}", "noun_filter_replay"),
+        params:
+            settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
+            version=work.version("captioning"),
+            captions=lambda w: work.shard_files(paths.captions(f"replay{w.step}-{{}}")),
+            nouns=lambda w: work.shard_files(paths.nouns(f"replay{w.step}-{{}}")),
+        log:
+            f"logs/{paths.results}/selection/step{{step}}/noun_filter_replay.log",
+        shell:
+            "python -m pipeline.captioning filter --role replay --manifest {input.manifest:q}"
+            " --captions {params.captions} --nouns {params.nouns} --source-captions {input.source_captions:q}"
+            " --source-nouns {input.source_nouns:q} --protocol {input.protocol:q}"
+            " --settings {params.settings:q} --out {output:q} 2> {log:q}"
+
+
+else:
+
+    # A model is taught without images: no caption of theirs to compare with.
+    rule noun_filter_replay_by_class:
+        input:
+            manifest=paths.manifest("replay{step}"),
+            captions=lambda w: [paths.captions(s) for s in work.shards(f"replay{w.step}")],
+            nouns=lambda w: [paths.nouns(s) for s in work.shards(f"replay{w.step}")],
+            protocol=paths.protocol("{step}"),
+            vocabulary=work.vocabulary(),
+        output:
+            paths.selection("{step}", "noun_filter_replay"),
+        params:
+            settings=work.settings("captioning.noun_filter", "captioning.vocabulary"),
+            version=work.version("captioning"),
+            captions=lambda w: work.shard_files(paths.captions(f"replay{w.step}-{{}}")),
+            nouns=lambda w: work.shard_files(paths.nouns(f"replay{w.step}-{{}}")),
+        log:
+            f"logs/{paths.results}/selection/step{{step}}/noun_filter_replay.log",
+        shell:
+            "python -m pipeline.captioning filter --role replay --manifest {input.manifest:q}"
+            " --captions {params.captions} --nouns {params.nouns} --protocol {input.protocol:q}"
+            " --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
 rule noun_comparison:
@@ -130,9 +157,9 @@ rule noun_comparison:
     log:
         f"logs/{paths.results}/selection/step{{step}}/noun_comparison.log",
     shell:
-        "python -m pipeline.captioning compare --role new --manifest {input.manifest}"
-        " --captions {input.captions} --nouns {input.nouns} --protocol {input.protocol}"
-        " --settings {params.settings:q} --out {output} 2> {log}"
+        "python -m pipeline.captioning compare --role new --manifest {input.manifest:q}"
+        " --captions {input.captions:q} --nouns {input.nouns:q} --protocol {input.protocol:q}"
+        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
 rule noun_comparison_replay:
@@ -152,7 +179,7 @@ rule noun_comparison_replay:
     log:
         f"logs/{paths.results}/selection/step{{step}}/noun_comparison_replay.log",
     shell:
-        "python -m pipeline.captioning compare --role replay --manifest {input.manifest}"
-        " --captions {input.captions} --nouns {input.nouns} --protocol {input.protocol}"
-        " --source-captions {input.source_captions} --source-nouns {input.source_nouns}"
-        " --settings {params.settings:q} --out {output} 2> {log}"
+        "python -m pipeline.captioning compare --role replay --manifest {input.manifest:q}"
+        " --captions {input.captions:q} --nouns {input.nouns:q} --protocol {input.protocol:q}"
+        " --source-captions {input.source_captions:q} --source-nouns {input.source_nouns:q}"
+        " --settings {params.settings:q} --out {output:q} 2> {log:q}"

@@ -7,15 +7,14 @@ rule plan:
     params:
         settings=lambda wildcards: work.crawl_settings(wildcards.plan, "shards", "replay_queries"),
         version=work.version("crawl_ingest"),
-        captions=lambda wildcards, input: f"--captions {input.captions}" if input.captions else "",
+        captions=lambda wildcards, input: f"--captions {quote(str(input.captions))}" if input.captions else "",
     log:
         f"logs/{paths.web()}/queries/{{plan}}.log",
     shell:
-        "python -m pipeline.crawl_ingest plan --plan {wildcards.plan} --protocol {input.protocol}"
-        " {params.captions} --settings {params.settings:q} --out {output} 2> {log}"
+        "python -m pipeline.crawl_ingest plan --plan {wildcards.plan:q} --protocol {input.protocol:q}"
+        " {params.captions} --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
-# A crawl takes hours on the open web: its progress goes to the terminal as well as to the log.
 rule ingest:
     input:
         queries=paths.queries("{plan}"),
@@ -34,9 +33,9 @@ rule ingest:
     log:
         f"logs/{paths.web()}/shards/{{plan}}-{{number}}.log",
     shell:
-        "{params.around} python -m pipeline.crawl_ingest ingest --queries {input.queries}"
-        " --shard {wildcards.plan}-{wildcards.number} --protocol {input.protocol}"
-        " --settings {params.settings:q} --out {output.tar} 2> >(tee {log} >&2)"
+        "{params.around} python -m pipeline.crawl_ingest ingest --queries {input.queries:q}"
+        " --shard {wildcards.plan:q}-{wildcards.number:q} --protocol {input.protocol:q}"
+        " --settings {params.settings:q} --out {output.tar:q} 2> {log:q}"
 
 
 rule merge:
@@ -52,8 +51,8 @@ rule merge:
     log:
         f"logs/{paths.web()}/manifests/{{plan}}.log",
     shell:
-        "python -m pipeline.crawl_ingest merge --queries {input.queries} --shards {params.shards}"
-        " --settings {params.settings:q} --out {output} 2> {log}"
+        "python -m pipeline.crawl_ingest merge --queries {input.queries:q} --shards {params.shards}"
+        " --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
 rule card:
@@ -68,5 +67,5 @@ rule card:
     log:
         f"logs/{paths.web()}/card.log",
     shell:
-        "python -m pipeline.crawl_ingest card --manifests {input}"
-        " --settings {params.settings:q} --out {output.card} 2> {log}"
+        "python -m pipeline.crawl_ingest card --manifests {input:q}"
+        " --settings {params.settings:q} --out {output.card:q} 2> {log:q}"

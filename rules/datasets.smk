@@ -10,7 +10,26 @@ if work.config.datasets.name == "minivoc":
         log:
             "logs/minivoc.log",
         shell:
-            "python -m pipeline.miniweb minivoc --settings {params.settings:q} 2> {log}"
+            "python -m pipeline.miniweb minivoc --settings {params.settings:q} 2> {log:q}"
+
+
+elif work.taught:
+
+    # What the given model sees in the user's images stands in for masks.
+    rule look:
+        input:
+            local(work.taught_from),
+            local(paths.dataset_classes()),
+        output:
+            local(work.protocol_inputs[-1]),
+        params:
+            settings=work.teach_settings(),
+            version=work.version("teach"),
+        threads: 2
+        log:
+            f"logs/{paths.results}/look.log",
+        shell:
+            "python -m pipeline.teach.stage look --settings {params.settings:q} --out {output:q} 2> {log:q}"
 
 
 elif work.config.datasets.name != "own":
@@ -27,7 +46,7 @@ elif work.config.datasets.name != "own":
         log:
             f"logs/prepare_{work.config.datasets.name}.log",
         shell:
-            "python -m pipeline.datasets prepare {params.dataset} --root {params.root:q} {params.subset} > {log} 2>&1"
+            "python -m pipeline.datasets prepare {params.dataset:q} --root {params.root:q} {params.subset} > {log:q} 2>&1"
 
 
 rule protocol:
@@ -43,8 +62,8 @@ rule protocol:
     log:
         f"logs/{paths.results}/protocol/step{{step}}.log",
     shell:
-        "python -m pipeline.datasets protocol --step {params.step} --settings {params.settings:q}"
-        " --out {output} 2> {log}"
+        "python -m pipeline.datasets protocol --step {params.step:q} --settings {params.settings:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 # The pool's own copy: what is shared between experiments must not depend on one of them.

@@ -7,15 +7,15 @@ rule evaluate_base:
         matrix=paths.base("{recipe}", "{seed}", "confusion.npy"),
         overlays=directory(paths.base("{recipe}", "{seed}", "overlays")),
     params:
-        settings=work.settings("eval", "datasets"),
+        settings=work.base_eval_settings(),
         version=work.version("eval"),
         folder=lambda w: paths.base(w.recipe, w.seed, ""),
     threads: 2
     log:
         f"logs/{paths.base('{recipe}', '{seed}', 'eval.log')}",
     shell:
-        "python -m pipeline.eval evaluate --model {input.model} --protocol {input.protocol} --recipe {wildcards.recipe}"
-        " --settings {params.settings:q} --out {params.folder} 2> {log}"
+        "python -m pipeline.eval evaluate --model {input.model:q} --protocol {input.protocol:q} --recipe {wildcards.recipe:q}"
+        " --settings {params.settings:q} --out {params.folder:q} 2> {log:q}"
 
 
 rule evaluate:
@@ -36,9 +36,9 @@ rule evaluate:
     log:
         f"logs/{paths.step('{run}', '{seed}', '{step}', 'eval.log')}",
     shell:
-        "python -m pipeline.eval evaluate --model {input.model} --protocol {input.protocol}"
-        " --method {params.method} --previous {input.previous} --settings {params.settings:q}"
-        " --out {params.folder} 2> {log}"
+        "python -m pipeline.eval evaluate --model {input.model:q} --protocol {input.protocol:q}"
+        " --method {params.method:q} --previous {input.previous:q} --settings {params.settings:q}"
+        " --out {params.folder:q} 2> {log:q}"
 
 
 rule report:
@@ -54,4 +54,4 @@ rule report:
         f"logs/{paths.results}/report.log",
     shell:
         "python -m pipeline.eval report --settings {params.settings:q} --steps {work.last_step}"
-        " --out {output.page} --summary {output.summary} 2> {log}"
+        " --out {output.page:q} --summary {output.summary:q} 2> {log:q}"

@@ -14,28 +14,53 @@ rule fit_discriminator:
     log:
         f"logs/{paths.results}/fourier.log",
     shell:
-        "python -m pipeline.fourier_filter fit --protocol {input.protocol} --manifest {input.manifest}"
-        " --shards-dir {params.shards} --settings {params.settings:q}"
-        " --out-model {output.model} --out-metrics {output.metrics} 2> {log}"
+        "python -m pipeline.fourier_filter fit --protocol {input.protocol:q} --manifest {input.manifest:q}"
+        " --shards-dir {params.shards:q} --settings {params.settings:q}"
+        " --out-model {output.model:q} --out-metrics {output.metrics:q} 2> {log:q}"
 
 
-rule select_images:
-    input:
-        manifest=paths.manifest("step{step}"),
-        shards=lambda w: [paths.shard(s, "tar") for s in work.shards(f"step{w.step}")],
-        nouns=paths.selection("{step}", "noun_filter"),
-        model=paths.fourier("discriminator.safetensors"),
-    output:
-        fourier=paths.selection("{step}", "fourier"),
-        selection=paths.selection("{step}", "new_classes"),
-    params:
-        settings=work.settings("fourier_filter.selection"),
-        version=work.version("fourier_filter"),
-        shards=f"{paths.web()}/shards",
-    threads: 2
-    log:
-        f"logs/{paths.results}/selection/step{{step}}/fourier.log",
-    shell:
-        "python -m pipeline.fourier_filter select --manifest {input.manifest} --noun-filter {input.nouns}"
-        " --shards-dir {params.shards} --model {input.model} --settings {params.settings:q}"
-        " --out-fourier {output.fourier} --out-selection {output.selection} 2> {log}"
+if work.has_images:
+
+    rule select_images:
+        input:
+            manifest=paths.manifest("step{step}"),
+            shards=lambda w: [paths.shard(s, "tar") for s in work.shards(f"step{w.step}")],
+            nouns=paths.selection("{step}", "noun_filter"),
+            model=paths.fourier("discriminator.safetensors"),
+        output:
+            fourier=paths.selection("{step}", "fourier"),
+            selection=paths.selection("{step}", "new_classes"),
+        params:
+            settings=work.settings("fourier_filter.selection"),
+            version=work.version("fourier_filter"),
+            shards=f"{paths.web()}/shards",
+        threads: 2
+        log:
+            f"logs/{paths.results}/selection/step{{step}}/fourier.log",
+        shell:
+            "python -m pipeline.fourier_filter select --manifest {input.manifest:q} --noun-filter {input.nouns:q}"
+            " --shards-dir {params.shards:q} --model {input.model:q} --settings {params.settings:q}"
+            " --out-fourier {output.fourier:q} --out-selection {output.selection:q} 2> {log:q}"
+
+
+else:
+
+    # A model is taught without images to fit a discriminator on.
+    rule select_by_nouns:
+        input:
+            manifest=paths.manifest("step{step}"),
+            shards=lambda w: [paths.shard(s, "tar") for s in work.shards(f"step{w.step}")],
+            nouns=paths.selection("{step}", "noun_filter"),
+        output:
+            fourier=paths.selection("{step}", "fourier"),
+            selection=paths.selection("{step}", "new_classes"),
+        params:
+            settings=work.settings("fourier_filter.selection"),
+            version=work.version("fourier_filter"),
+            shards=f"{paths.web()}/shards",
+        log:
+            f"logs/{paths.results}/selection/step{{step}}/fourier.log",
+        shell:
+            "python -m pipeline.fourier_filter select --manifest {input.manifest:q} --noun-filter {input.nouns:q}"
+            " --shards-dir {params.shards:q} --settings {params.settings:q}"
+            " --out-fourier {output.fourier:q} --out-selection {output.selection:q} 2> {log:q}"

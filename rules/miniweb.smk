@@ -12,5 +12,5 @@ rule site:
     log:
         "logs/miniweb.log",
     shell:
-        "python -m pipeline.miniweb site --root {params.root} --protocol {input}"
-        " --settings {params.settings:q} 2> {log}"
+        "python -m pipeline.miniweb site --root {params.root:q} --protocol {input:q}"
+        " --settings {params.settings:q} 2> {log:q}"

@@ -11,9 +11,9 @@ rule select_replay:
     log:
         f"logs/{paths.results}/selection/step{{step}}/{{replay}}.log",
     shell:
-        "python -m pipeline.pseudolabel select-replay --noun-filter {input.nouns}"
-        " --manifest {input.manifest} --shards-dir {params.shards} --settings {params.settings:q}"
-        " --out {output} 2> {log}"
+        "python -m pipeline.pseudolabel select-replay --noun-filter {input.nouns:q}"
+        " --manifest {input.manifest:q} --shards-dir {params.shards:q} --settings {params.settings:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule pseudolabel:
@@ -30,8 +30,8 @@ rule pseudolabel:
     log:
         f"logs/{paths.step('{run}', '{seed}', '{step}', 'pseudolabels.log')}",
     shell:
-        "python -m pipeline.pseudolabel label --model {input.model} --replay {input.replay}"
-        " --settings {params.settings:q} --out-dir {output.folder} --out {output.table} 2> {log}"
+        "python -m pipeline.pseudolabel label --model {input.model:q} --replay {input.replay:q}"
+        " --settings {params.settings:q} --out-dir {output.folder:q} --out {output.table:q} 2> {log:q}"
 
 
 rule train_list_base:
@@ -44,7 +44,7 @@ rule train_list_base:
     log:
         f"logs/{paths.base('{recipe}', '{seed}', 'train_list.log')}",
     shell:
-        "python -m pipeline.pseudolabel list --protocol {input} --out {output} 2> {log}"
+        "python -m pipeline.pseudolabel list --protocol {input:q} --out {output:q} 2> {log:q}"
 
 
 rule train_list:
@@ -58,4 +58,4 @@ rule train_list:
     log:
         f"logs/{paths.step('{run}', '{seed}', '{step}', 'train_list.log')}",
     shell:
-        "python -m pipeline.pseudolabel list {params.sources} --out {output} 2> {log}"
+        "python -m pipeline.pseudolabel list {params.sources} --out {output:q} 2> {log:q}"

@@ -16,4 +16,4 @@ rule detect_saliency:
         f"logs/{paths.saliency('detect.log')}",
     shell:
         "python -m pipeline.saliency detect --settings {params.settings:q} --threads {threads}"
-        " --out-dir {params.folder} --out {output} 2> {log}"
+        " --out-dir {params.folder:q} --out {output:q} 2> {log:q}"

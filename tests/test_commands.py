@@ -68,18 +68,20 @@ def test_run_is_snakemake_with_the_packaged_workflow(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text("{}")
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    shown = ["--logger", "webseg"]
     lock = [sys.executable, "-m", "pipeline.runtime.lock", ".snakemake/run.lock"]
-    assert run.command(["mine.yaml", "-n"]) == [*snakemake, "--configfile", "mine.yaml", "-n"]
+    assert run.command(["mine.yaml", "-n"]) == [*snakemake, *shown, "--configfile", "mine.yaml", "-n"]
     assert run.command(["mine.yaml", "-c", "4"]) == [
         *lock,
         *snakemake,
         "--nolock",
+        *shown,
         "--configfile",
         "mine.yaml",
         "-c",
         "4",
     ]
-    assert run.command([]) == [*lock, *snakemake, "--nolock"]
+    assert run.command([]) == [*lock, *snakemake, "--nolock", *shown]
 
 
 @pytest.mark.parametrize(

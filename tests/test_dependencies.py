@@ -23,7 +23,7 @@ UNSEEN = {
 """Dependencies that no line of pipeline/ imports, and why they are there."""
 NAMES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "faiss": "faiss-cpu"}
 """Distributions of import names that several or none of the installed packages have."""
-OURS = {"pipeline", "tests", "bench"}
+OURS = {"pipeline", "tests", "bench", "snakemake_logger_plugin_webseg"}
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -43,9 +43,7 @@ def imported(*folders: str) -> dict[str, str]:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names = [node.module]
-            for name in (
-                {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"pipeline", "tests", "bench"}
-            ):
+            for name in {name.split(".")[0] for name in names} - sys.stdlib_module_names - OURS:
                 distribution = canonical(NAMES.get(name) or known.get(name, [name])[0])
                 found.setdefault(distribution, f"{path.relative_to(ROOT)}:{node.lineno}")  # type: ignore[attr-defined]
     return found
@@ -54,7 +52,7 @@ def imported(*folders: str) -> dict[str, str]:
 def test_everything_that_is_imported_is_declared() -> None:
     main = declared(PROJECT["dependencies"])
     extras = {name: declared(lines) for name, lines in PROJECT["optional-dependencies"].items()}
-    found = imported("pipeline")
+    found = imported("pipeline", "snakemake_logger_plugin_webseg")
     assert {name: place for name, place in found.items() if name not in main | extras["openflamingo"]} == {}
     elsewhere = imported("tests", "bench", "profiles")
     siblings = {path.stem for folder in ("tests", "bench") for path in (ROOT / folder).rglob("*.py")}
@@ -63,7 +61,7 @@ def test_everything_that_is_imported_is_declared() -> None:
 
 
 def test_everything_that_is_declared_is_used() -> None:
-    unused = declared(PROJECT["dependencies"]) - set(imported("pipeline"))
+    unused = declared(PROJECT["dependencies"]) - set(imported("pipeline", "snakemake_logger_plugin_webseg"))
     assert unused == set(UNSEEN)
 
 

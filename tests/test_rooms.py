@@ -37,6 +37,7 @@ BESIDE = {
     ("methods", "models"),
     ("review", "predict"),
     ("teach", "predict"),
+    ("teach", "experiments"),
     ("export", "predict"),
 }
 """Arrows allowed within a level. None is between stages: they meet in artifacts."""

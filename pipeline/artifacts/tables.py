@@ -33,7 +33,7 @@ def write_table(
         text = json.dumps(provenance, sort_keys=True)
         content = content.replace_schema_metadata({"provenance": text})
     with atomic_path(path) as temporary:
-        pq.write_table(content, temporary)
+        pq.write_table(content, temporary, write_page_checksum=True)
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def row_writer(path: str | Path, table: Table[Row], chunk: int = 1024) -> Iterat
     """
     rows: list[Mapping[str, Any]] = []
     names, schema = set(table.names), table.schema
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
 
         def flush() -> None:
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
@@ -77,7 +77,7 @@ def read_rows(path: str | Path, table: Table[Row], batch: int = 4096) -> Iterato
 @contextmanager
 def _opened(path: str | Path) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; run the stage that writes it") from None
@@ -111,7 +111,7 @@ def table_writer(
     schema = table.schema
     if provenance is not None:
         schema = schema.with_metadata({"provenance": json.dumps(provenance, sort_keys=True)})
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
 
         def write(columns: Mapping[str, Sequence[Any]]) -> None:
             arrays = [pa.array(columns[field.name], type=field.type) for field in schema]

@@ -11,6 +11,7 @@ from pipeline.config.loading import (
     settings_json,
 )
 from pipeline.config.renamed import renamed
+from pipeline.config.rules import before_start
 from pipeline.config.sections import (
     Captioner,
     Captioning,
@@ -34,6 +35,7 @@ from pipeline.config.sections import (
     Section,
     Selection,
     StepOverride,
+    Teach,
     Train,
 )
 
@@ -61,7 +63,9 @@ __all__ = [
     "Section",
     "Selection",
     "StepOverride",
+    "Teach",
     "Train",
+    "before_start",
     "load_config",
     "merge",
     "nearest",

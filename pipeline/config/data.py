@@ -1,4 +1,4 @@
-"""Sections about data: the data set and its geometry, and the embedded web site."""
+"""Sections about data: the data set and its geometry, a model that is taught, and the embedded web site."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipeline.config.section import Section
 class Datasets(Section):
     """Which data set, which task, which protocol, and the geometry of the transforms."""
 
-    name: Literal["minivoc", "voc", "coco", "coco-voc", "ade", "own"] = "minivoc"
-    """minivoc (drawn), voc, coco, coco-voc, ade, own"""
+    name: Literal["minivoc", "voc", "coco", "coco-voc", "ade", "own", "taught"] = "minivoc"
+    """minivoc (drawn), voc, coco, coco-voc, ade, own, taught (`webseg teach` writes it, docs/teach.md)"""
     root: str = "data/minivoc"
     """folder of the data set; VOC's layout is JPEGImages/ SegmentationClassAug/ splits/ (docs/data.md)"""
     task: str = "15-5"
@@ -47,12 +47,32 @@ class Datasets(Section):
     @property
     def key(self) -> str:
         """Name under which tasks are looked up: own data carries its folder, where its tasks.yaml lies."""
-        return f"own:{Path(self.root)}" if self.name == "own" else self.name
+        return f"own:{Path(self.root)}" if self.in_a_folder else self.name
+
+    @property
+    def in_a_folder(self) -> bool:
+        """Whether classes and tasks are those of files under `root`, not of a known data set."""
+        return self.name in ("own", "taught")
 
     @property
     def eval_side(self) -> int | None:
         """Side of the centre crop that is evaluated, None for whole images."""
         return self.eval_size if self.eval_crop == "published" else None
+
+
+class Teach(Section):
+    """A finished model that learns classes by their names; read for datasets.name `taught` alone (docs/teach.md)."""
+
+    model: str = ""
+    """model.safetensors of the model that is taught; it is copied, never changed"""
+    like: str = ""
+    """folder of unlabelled images of the place where the model will work; empty: none"""
+    check: str = ""
+    """folder with images/, masks/ and classes.txt to measure against; empty: nothing is measured against a truth"""
+    held_out: float = Field(0.2, ge=0.05, le=0.5)
+    """share of `like` that is not learnt from, on which old and new model are compared"""
+    max_forgetting: float = Field(5.0, ge=0)
+    """`webseg teach` ends with a warning if old classes lose more IoU points than this on average"""
 
 
 class MiniWeb(Section):

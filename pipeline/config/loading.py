@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from pipeline.config.renamed import renamed
+from pipeline.config.rules import complaints
 from pipeline.config.sections import Config, Section
+from pipeline.config.yaml_file import YamlError, read_mapping
 
 
 class ConfigError(ValueError):
@@ -59,10 +60,13 @@ def parse_config(raw: Mapping[str, Any]) -> Config:
         rest = {key: value for key, value in raw.items() if key != "only"}
         raw = merge(rest, {"experiment": {"only": raw["only"]}})
     try:
-        return Config.model_validate(raw)
+        config = Config.model_validate(raw)
     except ValidationError as error:
         lines = [_explain(item) for item in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+    if found := complaints(config):
+        raise ConfigError("\n".join(found))
+    return config
 
 
 def section(config: Config, dotted: str) -> Any:
@@ -93,16 +97,9 @@ def nearest(key: str, known: Iterable[str]) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"config file {path} does not exist") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} must hold a mapping of sections, got {type(loaded).__name__}")
-    return loaded
+        return read_mapping(path)
+    except YamlError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _explain(item: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.config import Config
+from pipeline.config.sections import Config
 
 
 def learns_from_web(config: Config) -> bool:
@@ -20,6 +20,18 @@ def replay_tables(config: Config) -> list[str]:
     return sorted({run.replay_table for run in config.experiment.chosen if run.replay})
 
 
+def has_images(config: Config) -> bool:
+    """Return whether there are images of the data set, whose captions are replay queries and which the discriminator
+    is fitted on: a model may be taught without any.
+    """
+    return config.datasets.name != "taught" or bool(config.teach.like)
+
+
+def strictest(config: Config) -> str:
+    """Return the combination of most filters that was computed: without images of the data set there is no score."""
+    return "both" if has_images(config) else "noun"
+
+
 def plans(config: Config, last_step: int) -> list[str]:
     """Return the names of an experiment's query plans.
 
@@ -27,7 +39,7 @@ def plans(config: Config, last_step: int) -> list[str]:
     replay images are asked for by caption and need neither.
     """
     steps = range(1, last_step + 1)
-    new = ["base", *(f"step{step}" for step in steps)] if learns_from_web(config) else []
+    new = ["base"] * has_images(config) + [f"step{step}" for step in steps] if learns_from_web(config) else []
     return new + [f"replay{step}" for step in steps] * replays(config)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from pipeline.config.captions import Captioner, Captioning, NounFilter, Nouns, OpenFlamingo
-from pipeline.config.data import Datasets, MiniWeb
+from pipeline.config.data import Datasets, MiniWeb, Teach
 from pipeline.config.filters import Discriminator, FourierFilter, PseudoLabel, Selection
 from pipeline.config.section import Section
 from pipeline.config.training import Eval, Phase, Train
@@ -39,6 +39,7 @@ __all__ = [
     "Safety",
     "Section",
     "Selection",
+    "Teach",
     "Train",
 ]
 
@@ -110,15 +111,9 @@ class Run(Section):
     def step_phase(self, shared: Phase) -> Phase:
         """Return how this run trains its later steps: the experiment's `train.step`, its own values over it.
 
-        Raises ValueError if the run sets epochs that the shared number of iterations would overrule.
+        As in any phase, `iterations` decides the length if it is set, and epochs then divide the schedule.
         """
-        own = self.train.step.model_dump(exclude_none=True)
-        if "epochs" in own and own.get("iterations", shared.iterations):
-            raise ValueError(
-                f"run `{self.name}`: train.step.epochs is {own['epochs']}, but iterations is "
-                f"{own.get('iterations', shared.iterations)} and decides; set the run's train.step.iterations to 0"
-            )
-        return shared.model_copy(update=own)
+        return shared.model_copy(update=self.train.step.model_dump(exclude_none=True))
 
     @property
     def name(self) -> str:
@@ -213,6 +208,7 @@ class Config(Section):
 
     experiment: Experiment = Experiment()
     datasets: Datasets = Datasets()
+    teach: Teach = Teach()
     miniweb: MiniWeb = MiniWeb()
     crawl_ingest: CrawlIngest = CrawlIngest()
     captioning: Captioning = Captioning()

@@ -53,6 +53,11 @@ class Train(Section):
     """Nesterov momentum of SGD (web_wilss.md 7.1)"""
     weight_decay: float = Field(1e-4, ge=0)
     """on every parameter (web_wilss.md 7.1)"""
+    recipes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """settings of base recipes, over those published for the task: {ssul: {lr_body: 0.001}} (docs/methods.md)"""
+    replay_epoch: Literal["first", "larger"] = "first"
+    """epoch with replay images or exemplars: first: one pass of the step's images; larger: of the larger set, as
+    released (web_wilss.md 5.5)"""
     keep: Literal["last", "best"] = "last"
     """weights handed on: last, or best on the step's classes of the test images (SATS, SSUL; ciss_methods.md 5)"""
     checkpoint_every: int = Field(50, ge=1)

@@ -38,7 +38,7 @@ class CrawlIngest(Section):
     per_class: int = Field(200, ge=1)
     """candidates per new class; 10000 in the paper (web_wilss.md 6)"""
     base_per_class: int = Field(60, ge=1)
-    """candidates per base class; they train the Fourier discriminator (web_wilss.md 6.8, 500 at most)"""
+    """candidates per base class; they train the Fourier discriminator, 500 at most (web_wilss.md 6.8)"""
     replay_queries: int = Field(240, ge=1)
     """captions of base images used as replay queries"""
     per_caption: int = Field(4, ge=1)

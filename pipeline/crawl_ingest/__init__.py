@@ -2,7 +2,7 @@
 
 from pipeline.runtime.lazy import lazy_names
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 
 __getattr__ = lazy_names(
     __name__,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.crawl_ingest.checks.reasons import FAILED
+from pipeline.crawl_ingest.checks.reasons import RETRIED
 from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     ingest.add_argument("--shard", required=True, help="<plan>-<number>")
     ingest.add_argument("--protocol", type=Path, help="its evaluation images are kept out")
     ingest.add_argument(
-        "--retry", nargs="+", default=[], choices=sorted(FAILED), metavar="REASON",
+        "--retry", nargs="+", default=[], choices=sorted(RETRIED), metavar="REASON",
         help="ask addresses again that ended so, for example: connection timeout",
     )  # fmt: skip
     ingest.set_defaults(run=_ingest)
@@ -64,10 +64,14 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _ingest(arguments: argparse.Namespace) -> None:
+    from pipeline.crawl_ingest.checks.decoders import end_processes
     from pipeline.crawl_ingest.crawl import ingest
 
     settings = read_settings(arguments).crawl_ingest
-    ingest(arguments.queries, arguments.shard, arguments.protocol, settings, arguments.out, arguments.retry)
+    try:
+        ingest(arguments.queries, arguments.shard, arguments.protocol, settings, arguments.out, arguments.retry)
+    finally:
+        end_processes()
 
 
 def _merge(arguments: argparse.Namespace) -> None:

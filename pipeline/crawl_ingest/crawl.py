@@ -7,33 +7,38 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.artifacts import INGEST, QUERIES, read_table, with_safety
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.checks.image import perceptual_hash
 from pipeline.crawl_ingest.checks.licence import allows
-from pipeline.crawl_ingest.checks.reasons import KEPT, status_of
+from pipeline.crawl_ingest.checks.reasons import KEPT, status_of, unexpected
+from pipeline.crawl_ingest.faults import MachineError, in_one_line
+from pipeline.crawl_ingest.fetch.crew import Crew
 from pipeline.crawl_ingest.fetch.downloader import Downloader
 from pipeline.crawl_ingest.fetch.host import FetchError
 from pipeline.crawl_ingest.fetch.network import SITE
 from pipeline.crawl_ingest.plan import query_limit
 from pipeline.crawl_ingest.pool.duplicates import HashIndex
+from pipeline.crawl_ingest.pool.leftovers import remove_leftovers_of, sole_writer
 from pipeline.crawl_ingest.pool.recorder import Download, Recorder
 from pipeline.crawl_ingest.pool.safety import open_safety
-from pipeline.crawl_ingest.pool.shard import Place, decide, write_shard
+from pipeline.crawl_ingest.pool.shard import Place, decide, shard_files, write_shard
 from pipeline.crawl_ingest.pool.state import Outcome, PoolState
-from pipeline.crawl_ingest.sources import Candidate, Query, Source, open_source
+from pipeline.crawl_ingest.sources import Candidate, Query, SearchError, Source, open_source
 from pipeline.datasets.protocol_file import read_protocol
 from pipeline.runtime.progress import Progress
 
 PAGE = 256
 """Candidates recorded at a time."""
+OPEN_HOSTS = 256
+"""Hosts that are worked on at a time; one that makes us wait holds up none of the others."""
 
 
+@in_one_line
 def ingest(
     queries: Path, shard: str, protocol: Path | None, settings: CrawlIngest, out: Path, retry: Collection[str] = ()
 ) -> dict[str, int]:
@@ -42,12 +47,23 @@ def ingest(
     The rows depend on what the web answers, not on the order of arrival or on earlier interruptions.
     The pool's state lies in the folder above that of `out`. Addresses that ended for a reason in `retry` are
     asked again. Raises SearchError if the source does not work, WeightsError if the safety model is missing,
-    ValueError if `shard` is no shard's name.
+    MachineError if the disk or the pool's database fails, ValueError if `shard` is no shard's name.
     """
     plan, _, number = shard.rpartition("-")
     if not plan or not number.isdecimal():
         raise ValueError(f"got shard {shard!r}, expected <plan>-<number> such as base-00000")
     rows = [row for row in read_table(queries, QUERIES) if row["shard"] == int(number)]
+    pool = out.absolute().parents[1]
+    with sole_writer(pool, shard) as alone:
+        if alone:
+            remove_leftovers_of(shard_files(out))
+        return _ingest(rows, shard, protocol, settings, out, retry)
+
+
+def _ingest(
+    rows: Sequence[Query], shard: str, protocol: Path | None, settings: CrawlIngest, out: Path, retry: Collection[str]
+) -> dict[str, int]:
+    plan = shard.rpartition("-")[0]
     state = PoolState(out.absolute().parents[1], policy(settings))
     try:
         # Before the crawl: missing weights are to be known now and not in a day.
@@ -97,7 +113,7 @@ async def _search(
             return
         page: list[Candidate] = []
         count = 0
-        async for candidate in source.search(query, limit):
+        async for candidate in _found(source, query, limit):
             page.append(candidate)
             if len(page) == PAGE:
                 state.remember(key, count, page)
@@ -106,18 +122,41 @@ async def _search(
         state.end_search(key, count + len(page))
 
 
+async def _found(source: Source, query: Query, limit: int) -> AsyncIterator[Candidate]:
+    try:
+        async for candidate in source.search(query, limit):
+            yield candidate
+    except (SearchError, MachineError, OSError):
+        raise
+    except Exception as error:
+        # Nothing is known that does this; the line names the query, and what other queries found stays.
+        raise SearchError(
+            f"search for {str(query['text'])[:200]!r} failed: unexpected {type(error).__name__}"
+        ) from error
+
+
 async def _download_all(source: Source, state: PoolState, settings: CrawlIngest, progress: Progress) -> None:
     tally: Counter[str] = Counter()
-    # A fixed crew of workers keeps memory flat in the number of addresses.
-    pending = state.work()
+    # A crew of fixed size keeps memory flat in the number of addresses; who waits for a host takes no place in it.
+    crew, hosts = Crew(settings.connections), state.hosts()
+    # While one answer is recorded the next may be on its way: the host's own limits are kept by the downloader.
+    lanes = 2 * settings.connections_per_host
 
-    async def work(recorder: Recorder) -> None:
-        for candidate in pending:
-            tally[await recorder.record(await _download(source, candidate))] += 1
+    async def work(recorder: Recorder, candidates: Iterator[Candidate]) -> None:
+        for candidate in candidates:
+            async with crew.place():
+                tally[await recorder.record(await _download(source, candidate))] += 1
             progress.update(note=_note(tally))
 
+    async def attend(recorder: Recorder) -> None:
+        for host, addresses in hosts:
+            candidates = state.work(host)
+            await asyncio.gather(*(work(recorder, candidates) for _ in range(min(lanes, addresses))))
+
     with Recorder(settings, state) as recorder:
-        await asyncio.gather(*(work(recorder) for _ in range(settings.connections)))
+        if next(state.hosts(), None):
+            recorder.prepare()
+        await asyncio.gather(*(attend(recorder) for _ in range(OPEN_HOSTS)))
 
 
 def _note(tally: Counter[str]) -> str:
@@ -131,25 +170,34 @@ def _note(tally: Counter[str]) -> str:
 
 
 async def _download(source: Source, candidate: Candidate) -> Download:
-    now, url = datetime.now(UTC).isoformat(timespec="seconds"), candidate["url"]
+    url = candidate["url"]
     try:
         fetched = await source.fetch(url)
     except FetchError as error:
-        return Download(Outcome(url, error.reason, error.url, error.status, fetched_at=now))
-    outcome = Outcome(url, KEPT, fetched.final_url, fetched.status, fetched_at=now)
+        return Download(Outcome(url, error.reason, error.url, error.status, fetched_at=_now()))
+    except (MachineError, OSError):
+        # Our disk, not the address: whatever a connection raises has become a FetchError.
+        raise
+    except Exception as error:
+        return Download(Outcome(url, unexpected(error), url, fetched_at=_now()))
+    outcome = Outcome(url, KEPT, fetched.final_url, fetched.status, fetched_at=_now())
     # The list may say what the bytes were when it was made: nobody can slip in others since.
     if candidate["sha256"] and hashlib.sha256(fetched.body).hexdigest() != candidate["sha256"].lower():
         return Download(replace(outcome, reason="other_bytes", bytes=len(fetched.body)))
     return Download(outcome, fetched.body)
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def evaluation_hashes(protocol: Path | None, settings: CrawlIngest) -> HashIndex:
-    """Return the perceptual hashes of the images that the protocol evaluates on, none without a protocol."""
-    from pipeline.datasets.images import open_image
+    """Return the perceptual hashes of all images that the protocol evaluates on, none without a protocol."""
+    from pipeline.datasets import evaluation_images
 
     index = HashIndex(settings.near_duplicate_bits)
-    for row in read_protocol(protocol).val if protocol else ():
-        index.add(perceptual_hash(open_image(row.image)))
+    for value in evaluation_images.evaluation_hashes(read_protocol(protocol)) if protocol else ():
+        index.add(value)
     return index
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.artifacts import CAPTIONS, QUERIES, read_table, write_table
 from pipeline.artifacts.rows import CaptionRow, QueryRow
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.faults import in_one_line
 from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.datasets.turns import in_turns
 
@@ -21,11 +22,13 @@ QUERY_WORDS = {
 """VOC's own names that people do not type into a search box."""
 
 
+@in_one_line
 def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, captions: Path | None = None) -> None:
     """Write the queries of a plan.
 
     `base`: a class-name query per class of step 0. `step<k>`: one per class of step k. `replay<k>`: captions
-    of base images, as many as `replay_queries`, spread evenly over the classes they show.
+    of base images, as many as `replay_queries`, spread evenly over the classes they show; where step 0 has no image,
+    the names of its classes.
     Raises ValueError for an unknown plan, for another step's protocol, or if a replay plan has no captions.
     """
     described = read_protocol(protocol)
@@ -36,9 +39,12 @@ def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, capt
     if described.step != step:
         raise ValueError(f"plan {plan} needs the protocol of step {step}, got {protocol} of step {described.step}")
     if known[1] == "replay":
-        if captions is None:
+        if captions is not None:
+            rows = _caption_queries(described, read_table(captions, CAPTIONS), settings.replay_queries)
+        elif described.train:
             raise ValueError(f"plan {plan} asks with captions of base images; pass --captions")
-        rows = _caption_queries(described, read_table(captions, CAPTIONS), settings.replay_queries)
+        else:
+            rows = _class_queries(described)
     else:
         rows = _class_queries(described)
     for index, row in enumerate(rows):
@@ -46,6 +52,7 @@ def write_plan(plan: str, protocol: Path, settings: CrawlIngest, out: Path, capt
     write_table(out, rows, QUERIES, provenance={"plan": plan})
 
 
+@in_one_line
 def write_class_plan(names: Path, settings: CrawlIngest, out: Path) -> None:
     """Write a query for each class of a text file, one name per line; the first line is class 1.
 

@@ -13,14 +13,22 @@ from typing import Any, TypedDict
 from pipeline.artifacts import INGEST, read_rows, write_json
 from pipeline.artifacts.rows import IngestRow
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.checks.image import IntakeError, accept
+from pipeline.crawl_ingest.checks.decoders import Decoders
+from pipeline.crawl_ingest.checks.image import IntakeError
+from pipeline.crawl_ingest.checks.reasons import unexpected
 from pipeline.crawl_ingest.crawl import policy
+from pipeline.crawl_ingest.faults import MachineError, in_one_line
+from pipeline.crawl_ingest.fetch.crew import Crew
 from pipeline.crawl_ingest.fetch.downloader import Downloader
 from pipeline.crawl_ingest.fetch.host import FetchError
+from pipeline.crawl_ingest.pool.leftovers import remove_old_leftovers
 from pipeline.crawl_ingest.pool.spool import Place
 from pipeline.crawl_ingest.pool.state import PoolState
 from pipeline.crawl_ingest.sources import Source, open_source
 from pipeline.runtime.progress import Progress
+
+WAITING = 16
+"""Addresses that may wait for their hosts, as multiples of those that are asked at a time."""
 
 
 class Drift(TypedDict):
@@ -31,6 +39,7 @@ class Drift(TypedDict):
     found: str
 
 
+@in_one_line
 def refresh(shards: Sequence[Path], settings: CrawlIngest, out: Path, web: bool = False) -> dict[str, int]:
     """Write a report on the shards (tar files) and return its counts. Nothing that is stored changes.
 
@@ -53,6 +62,7 @@ def refresh(shards: Sequence[Path], settings: CrawlIngest, out: Path, web: bool 
     return dict(counts)
 
 
+@in_one_line
 def clean(shards: Sequence[Path], settings: CrawlIngest, pool: Path) -> int:
     """Remove from the pool's spool what finished shards hold, and what killed crawls left; return the bytes freed.
 
@@ -66,7 +76,7 @@ def clean(shards: Sequence[Path], settings: CrawlIngest, pool: Path) -> int:
                 for member in tar:
                     if member.name.endswith(".jpg"):
                         state.hand_over(Path(member.name).stem, Place(inside, member.offset_data, member.size))
-        return state.compact()
+        return state.compact() + remove_old_leftovers(pool)
     finally:
         state.close()
 
@@ -101,25 +111,31 @@ async def _ask_again(shards: Sequence[Path], settings: CrawlIngest) -> list[Drif
     total = sum(1 for shard in shards for _ in _kept(shard))
     progress, drift = Progress("refresh", total, unit="addresses"), list[Drift]()
     async with Downloader(settings) as downloader:
-        source = open_source(settings, downloader)
+        source, decoders, crew = open_source(settings, downloader), Decoders(settings), Crew(settings.connections)
 
         async def work() -> None:
             for row in rows:
-                drift.append(
-                    {"image_id": row["image_id"], "url": row["url"], "found": await _look(source, row, settings)}
-                )
+                async with crew.place():
+                    found = await _look(source, decoders, row, settings)
+                drift.append({"image_id": row["image_id"], "url": row["url"], "found": found})
                 progress.update()
 
-        await asyncio.gather(*(work() for _ in range(settings.connections)))
+        # Many more than the crew: who waits for a host takes no place in it.
+        await asyncio.gather(*(work() for _ in range(WAITING * settings.connections)))
+        decoders.close()
     return sorted(drift, key=lambda item: (item["url"], item["image_id"]))
 
 
-async def _look(source: Source, row: IngestRow, settings: CrawlIngest) -> str:
+async def _look(source: Source, decoders: Decoders, row: IngestRow, settings: CrawlIngest) -> str:
     try:
         fetched = await source.fetch(row["url"])
-        now = await asyncio.to_thread(accept, fetched.body, settings)
+        now = await decoders.accept(fetched.body)
     except (FetchError, IntakeError) as error:
         return error.reason
+    except (MachineError, OSError):
+        raise
+    except Exception as error:
+        return unexpected(error)
     if now.image_id == row["image_id"]:
         return "same"
     bits = (int(now.phash, 16) ^ int(row["phash"], 16)).bit_count()

@@ -84,15 +84,21 @@ def _explain(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     from pipeline.datasets import DatasetError
     from pipeline.datasets.readers.registry import open_dataset
-    from pipeline.datasets.split_lists import compare_lists
+    from pipeline.datasets.split_lists import compare_lists, wrong_labels
 
     reader = open_dataset(arguments.dataset, arguments.root)
     found = compare_lists(reader, arguments.task, arguments.setting, arguments.theirs)
     for difference in found:
         print("\n".join(difference.lines(arguments.limit)))
-    wrong = [difference.step for difference in found if not difference.equal]
-    if wrong:
-        raise DatasetError(f"{len(wrong)} of {len(found)} lists differ (steps {', '.join(map(str, wrong))})")
+    problems = wrong_labels(reader, arguments.task)
+    for words, steps in (
+        ("differ", [d.step for d in found if not d.equal and not d.problem]),
+        ("could not be compared", [d.step for d in found if d.problem]),
+    ):
+        if steps:
+            problems.append(f"{len(steps)} of {len(found)} lists {words} (steps {', '.join(map(str, steps))})")
+    if problems:
+        raise DatasetError("; ".join(problems))
 
 
 def _init(arguments: argparse.Namespace) -> None:

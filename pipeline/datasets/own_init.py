@@ -27,6 +27,20 @@ VAL_SHARE = 0.2
 SHOWN = 10
 BATCH = 24
 
+RUNS = "  runs:\n    - {method: ft}\n    - {method: wilson}     # image-level labels of the new classes\n"
+WEB_RUN = "  runs:\n    - {method: web_wilss, new_images: web, filters: both, replay: true}\n"
+WEB = """\
+crawl_ingest:              # docs/web.md; it sends requests to the open web
+  pool: {pool}
+  api: ""
+  user_agent: webseg     # put your own contact address here, which operators of web sites can write to
+  requests_per_second: 1.0
+  connections_per_host: 2
+  timeout: 30.0
+captioning:
+  captioner: {{name: blip, model: Salesforce/blip-image-captioning-base, max_new_tokens: 40, batch_size: 16}}
+"""
+
 
 def init_own(root: Path, seed: int = 0) -> list[str]:
     """Write splits/, tasks.yaml and experiment.yaml into `root`; return what there is to say, line by line.
@@ -40,14 +54,17 @@ def init_own(root: Path, seed: int = 0) -> list[str]:
     _check_pairs(items)
     counts = count_pixels(items, max(names), "masks")
     shown = counts[:, 1:-1] > 0
-    absent = [names[int(c) + 1] for c in np.flatnonzero(~shown.any(axis=0))]
-    if absent:
-        raise DatasetError(f"no mask of {root} shows {', '.join(absent)}; remove it from classes.txt or add images")
+    by_name = [int(c) + 1 for c in np.flatnonzero(~shown.any(axis=0))]
+    if len(by_name) == len(names):
+        raise DatasetError(f"no mask of {root} shows any class of classes.txt; at least one must be learnt from masks")
     lines = [f"{len(items)} images with masks, {len(names)} classes"]
-    lines += _write_splits(root, items, shown, seed)
-    lines += _write_tasks(root, max(names))
+    if by_name:
+        listed = ", ".join(names[c] for c in by_name)
+        lines.append(f"no mask shows {listed}: to be learnt from the web, in a step of their own")
+    lines += _write_splits(root, items, shown, seed, by_name)
+    lines += _write_tasks(root, sorted(names), by_name)
     lines += _check_task_classes(root, set(names))
-    lines += _write_experiment(root)
+    lines += _write_experiment(root, by_name)
     return [*lines, f"next: {_command(root)}"]
 
 
@@ -110,7 +127,9 @@ def divide(shown: NDArray[np.bool_], ids: Sequence[str], seed: int, share: float
     return val
 
 
-def _write_splits(root: Path, items: Sequence[Item], shown: NDArray[np.bool_], seed: int) -> list[str]:
+def _write_splits(
+    root: Path, items: Sequence[Item], shown: NDArray[np.bool_], seed: int, by_name: Sequence[int]
+) -> list[str]:
     paths = {split: root / "splits" / f"{split}.txt" for split in ("train", "val")}
     if all(path.exists() for path in paths.values()):
         reader = Own(root)
@@ -123,15 +142,15 @@ def _write_splits(root: Path, items: Sequence[Item], shown: NDArray[np.bool_], s
         rows = [items[int(i)] for i in np.flatnonzero(chosen)]
         text = [f"images/{Path(row.image).name} masks/{Path(row.mask).name}\n" for row in rows]
         write_text(paths[split], "".join(text))
-    lacking = [str(c + 1) for c in np.flatnonzero(~shown[val].any(axis=0))]
+    lacking = [str(c + 1) for c in np.flatnonzero(~shown[val].any(axis=0)) if c + 1 not in by_name]
     note = [f"note: no validation image shows class {', '.join(lacking)}"] if lacking else []
     return [f"wrote splits/: {int((~val).sum())} train, {int(val.sum())} val", *note]
 
 
-def _write_tasks(root: Path, last: int) -> list[str]:
+def _write_tasks(root: Path, classes: Sequence[int], by_name: Sequence[int]) -> list[str]:
     if (root / FILE).exists():
         return [f"kept {FILE}: {', '.join(read_tasks(root))}"]
-    tasks = default_tasks(last)
+    tasks = tasks_by_name(classes, by_name) if by_name else default_tasks(max(classes))
     text = ["# One task per line: a list of steps, each a list of class ids; the first step begins with 0.\n"]
     text += [f"{json.dumps(name)}: {steps}\n" for name, steps in tasks.items()]
     write_text(root / FILE, "".join(text))
@@ -149,6 +168,12 @@ def default_tasks(last: int) -> dict[str, Steps]:
     return tasks
 
 
+def tasks_by_name(classes: Sequence[int], by_name: Sequence[int]) -> dict[str, Steps]:
+    """Return the task of classes that no mask shows: those that masks show first, then all others at once."""
+    shown = [c for c in classes if c not in by_name]
+    return {f"{len(shown)}-{len(by_name)}web": [[0, *shown], list(by_name)]}
+
+
 def _check_task_classes(root: Path, known: set[int]) -> list[str]:
     for task, steps in read_tasks(root).items():
         unknown = sorted({c for step in steps for c in step} - known - {0})
@@ -159,7 +184,7 @@ def _check_task_classes(root: Path, known: set[int]) -> list[str]:
     return []
 
 
-def _write_experiment(root: Path) -> list[str]:
+def _write_experiment(root: Path, by_name: Sequence[int]) -> list[str]:
     path = root / EXPERIMENT
     if path.exists():
         return [f"kept {path.name}"]
@@ -168,7 +193,9 @@ def _write_experiment(root: Path) -> list[str]:
     reader = Own(root)
     items = reader.items("train")
     shown = reader.presence("train", items)
-    smallest = min(reader.select(shown, task, step, "overlap").size for step in range(len(tasks[task])))
+    from_web = [set(step) <= set(by_name) for step in tasks[task]]
+    sizes = [reader.select(shown, task, step, "overlap").size for step, web in enumerate(from_web) if not web]
+    smallest = min(sizes)
     if not smallest:
         raise DatasetError(f"a step of task `{task}` has no training image; edit {FILE} or add images")
     batch = min(BATCH, int(smallest))
@@ -176,10 +203,10 @@ def _write_experiment(root: Path) -> list[str]:
     name = re.sub(r"[^\w.-]+", "_", root.resolve().name)
     text = (
         f"# {_command(root)}\n"
-        f"experiment:\n  name: {json.dumps(name)}\n"
-        "  runs:\n    - {method: ft}\n    - {method: wilson}     # image-level labels of the new classes\n"
+        f"experiment:\n  name: {json.dumps(name)}\n{WEB_RUN if any(from_web) else RUNS}"
         f"datasets: {{name: own, root: {json.dumps(str(root))}, task: {json.dumps(task)}, setting: overlap}}\n"
         f"train:\n  base: {{batch_size: {batch}}}\n  step: {{batch_size: {batch}}}\n"
+        f"{WEB.format(pool=json.dumps(name)) if any(from_web) else ''}"
     )
     write_text(path, text)
     return [f"wrote {path.name}: task {task}, batches of {batch}"]

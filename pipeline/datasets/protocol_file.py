@@ -71,6 +71,12 @@ class Protocol:
         """Class name of every channel after this step; channel 0 is `background`."""
         return [self.class_names[c] if c else "background" for c in self.order]
 
+    @property
+    def evaluation(self) -> tuple[ImageRecord, ...]:
+        """Every image that the protocol evaluates on: `val` and the further sets, each file once."""
+        every = [*self.val, *(image for images in self.other_val.values() for image in images)]
+        return tuple({image.image: image for image in every}.values())
+
     def identity(self) -> dict[str, str | int]:
         """Return what a checkpoint of this step must agree with: data set, task, setting and step."""
         return {"dataset": self.dataset, "task": self.task, "setting": self.setting, "step": self.step}

@@ -63,6 +63,8 @@ class TrainListDataset(Dataset[dict[str, Any]]):
         self._known_table = label_map(*self._task, "test", rule)
         self._n_classes = protocol.n_classes
         self._epoch = 0
+        self.show_ids = False
+        """Whether masks show the data set's class ids instead of channels."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose crops are drawn."""
@@ -107,6 +109,8 @@ class TrainListDataset(Dataset[dict[str, Any]]):
         return geometry.labels(Image.fromarray(salient.astype(np.uint8)), 0).bool()
 
     def _channels(self, role: str, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.show_ids:
+            return values
         if role == "dataset":
             return self._table[values]
         return self._known_table[values] if role in TRUE_ROLES else values

@@ -26,14 +26,18 @@ class Difference:
     ours: int
     only_theirs: list[str]
     only_ours: list[str]
+    problem: str = ""
+    """Why their list could not be compared, empty if it was."""
 
     @property
     def equal(self) -> bool:
         """Whether both hold the same images."""
-        return not self.only_theirs and not self.only_ours
+        return not self.problem and not self.only_theirs and not self.only_ours
 
     def lines(self, limit: int = SHOWN) -> list[str]:
         """Return the text of this step; at most `limit` ids of each kind (0: all)."""
+        if self.problem:
+            return [f"step {self.step}: NOT COMPARED: {self.problem}"]
         text = [f"step {self.step}: theirs {self.theirs}, ours {self.ours}: {'equal' if self.equal else 'DIFFERENT'}"]
         for name, ids in (("theirs", self.only_theirs), ("ours", self.only_ours)):
             if ids:
@@ -64,17 +68,27 @@ def read_list(path: Path, n_images: int) -> NDArray[np.int64]:
 def compare_lists(reader: Reader, task: str, setting: str, folder: Path) -> list[Difference]:
     """Return what differs between `folder`'s `train-<t>.npy` and our lists, one entry per step.
 
-    Raises DatasetError for a missing or unreadable list.
+    A list that is missing or cannot be read is an entry with the problem; the others are compared all the same.
     """
     found = []
     for step in range(len(classes_per_step(reader.key, task))):
         split = reader.train_split(step)
         items = reader.items(split)
         ours = set(reader.select(reader.presence(split, items), task, step, setting).tolist())
-        theirs = set(read_list(folder / f"train-{step}.npy", len(items)).tolist())
-        only = [[items[i].image_id for i in sorted(part)] for part in (theirs - ours, ours - theirs)]
-        found.append(Difference(step, len(theirs), len(ours), *only))
+        try:
+            theirs = set(read_list(folder / f"train-{step}.npy", len(items)).tolist())
+        except DatasetError as error:
+            found.append(Difference(step, 0, len(ours), [], [], str(error)))
+            continue
+        more, fewer = ([items[i].image_id for i in sorted(part)] for part in (theirs - ours, ours - theirs))
+        found.append(Difference(step, len(theirs), len(ours), more, fewer))
     return found
+
+
+def wrong_labels(reader: Reader, task: str) -> list[str]:
+    """Return a line for every table of image-level labels that our lists are made from and the masks contradict."""
+    splits = dict.fromkeys(reader.train_split(step) for step in range(len(classes_per_step(reader.key, task))))
+    return [line for split in splits if (line := reader.wrong_labels(split, reader.items(split)))]
 
 
 def fingerprint(positions: NDArray[np.int64]) -> str:

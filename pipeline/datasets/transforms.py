@@ -95,10 +95,15 @@ class ScaleGeometry:
 
     @classmethod
     def draw(cls, width: int, height: int, size: int, rng: random.Random) -> ScaleGeometry:
-        """Return a zoom uniform in 0.5..2, a square of `size` within it or around it, and a flip by one half."""
+        """Return a zoom uniform in 0.5..2, a square of `size` in the zoomed picture, and a flip by one half.
+
+        A picture that is too small gets the same margin on all four sides, so that it is in the middle of its
+        shorter direction, before the square is drawn.
+        """
         zoom = rng.uniform(*ZOOM)
         w, h = max(1, round(width * zoom)), max(1, round(height * zoom))
-        left, top = (rng.randint(min(0, side - size), max(0, side - size)) for side in (w, h))
+        margin = _margin(w, h, size)
+        left, top = (rng.randint(0, side + 2 * margin - size) - margin for side in (w, h))
         return cls((w, h), left, top, size, rng.random() < 0.5)
 
     def picture(self, image: Picture) -> Tensor:
@@ -117,6 +122,13 @@ class ScaleGeometry:
         square = v2.pad(square, before + after, fill=margin)
         square = v2.crop(square, max(0, self.top), max(0, self.left), self.size, self.size)
         return v2.horizontal_flip(square) if self.flip else square
+
+
+def _margin(width: int, height: int, size: int) -> int:
+    """Return the margin on every side: for the width first, then for what of the height is still missing."""
+    margin = (1 + size - width) // 2 if width < size else 0
+    height += 2 * margin
+    return margin + ((1 + size - height) // 2 if height < size else 0)
 
 
 def eval_geometry(image: AnyPicture, size: int | None, nearest: bool = False) -> AnyPicture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -75,6 +76,11 @@ def _compare(arguments: argparse.Namespace) -> None:
     from pipeline.eval.summary import summary_rows
 
     config = read_settings(arguments)
+    if config.datasets.name not in ("voc", "minivoc"):
+        print(
+            f"the published column is of VOC, this is {config.datasets.name}; `summary` compares with `published` rows"
+        )
+        return
     print(comparison(summary_rows(config, arguments.steps), config.datasets.task).text())
 
 
@@ -85,7 +91,11 @@ def _report(arguments: argparse.Namespace) -> None:
 
     config = with_finished(read_settings(arguments), arguments.steps)
     write_summary(config, arguments.steps, arguments.summary)
-    write_report(config, arguments.steps, arguments.out)
+    words = ["python", "-m", "pipeline.eval", "report", "--steps", str(arguments.steps), "--out", str(arguments.out)]
+    words += ["--summary", str(arguments.summary), *(w for file in arguments.config for w in ("--config", str(file)))]
+    write_report(
+        config, arguments.steps, arguments.out, shlex.join(words) + " --settings ..." * bool(arguments.settings)
+    )
 
 
 if __name__ == "__main__":

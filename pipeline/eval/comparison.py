@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,13 +46,22 @@ class Comparison:
             )
             for line in self.lines
         ]
-        found = self.agreement
-        rows.append(
-            f"rank correlation with the published VOC {self.task} overlap column over {found.methods} methods: "
-            f"Spearman {found.spearman:.2f}, Kendall {found.kendall:.2f}"
-        )
+        rows.append(self.verdict())
         rows += [f"{name}: rank {ours} here, {theirs} published" for name, ours, theirs in self.displaced[:3]]
         return "\n".join(rows)
+
+    def verdict(self) -> str:
+        """Return how well the orders agree in one line, or why that cannot be said."""
+        found, column = self.agreement, f"the published VOC {self.task} overlap column"
+        if not found.methods:
+            return f"none of these methods has a row in {column}: there is nothing to compare with"
+        if math.isnan(found.spearman) or math.isnan(found.kendall):
+            few = f"methods that are also in {column}: {found.methods}"
+            return f"{few}; a rank correlation needs three of different scores"
+        return (
+            f"rank correlation with {column} over {found.methods} methods: "
+            f"Spearman {found.spearman:.2f}, Kendall {found.kendall:.2f}"
+        )
 
 
 def comparison(rows: Sequence[dict[str, Any]], task: str) -> Comparison:

@@ -13,7 +13,7 @@ def conventions(config: Config) -> str:
     included = "includes" if config.eval.background_in_mean else "excludes"
     return (
         f"old and new exclude background; all {included} it, all_no_background excludes it; first (classes of step 0) "
-        f"includes it; {_pixels(config)}; {_geometry(config)}"
+        f"includes it; {_pixels(config)}; {_geometry(config)}{_choice(config)}"
     )
 
 
@@ -35,3 +35,14 @@ def _pixels(config: Config) -> str:
 def _geometry(config: Config) -> str:
     side = config.datasets.eval_side
     return "whole images" if side is None else f"images are resized to a shorter side of {side} and centre-cropped"
+
+
+def chosen_on_test_images(config: Config) -> bool:
+    """Return whether the weights are of the epoch that scored best on the images that are scored again here."""
+    return config.train.keep == "best"
+
+
+def _choice(config: Config) -> str:
+    if not chosen_on_test_images(config):
+        return ""
+    return "; train.keep is best: every step's weights are of the epoch that scored best on these same test images"

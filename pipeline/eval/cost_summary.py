@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import ArtifactError, Layout, read_json
 from pipeline.config import Config
+from pipeline.config.plans import plans
+from pipeline.datasets.tasks import classes_per_step
 from pipeline.runtime.cli import add_settings, read_settings, run_cli, stage_parser
 
 
@@ -48,13 +50,13 @@ class Line:
 def summarise_costs(config: Config) -> list[Line]:
     """Return a line per kind of job of an experiment, the longest first, then their sum (named `all`).
 
-    Counted is the job that made an artifact, once; attempts that failed are not, except that training adds up what
-    it did before it was interrupted. Pools, sites and data sets are counted in full, also if other experiments share
-    them. Raises ArtifactError if nothing was recorded, or a record is damaged.
+    Counted is the job that made an artifact of a chosen run, or of the plans it asks a pool for, once; attempts that
+    failed are not, except that training adds up what it did before it was interrupted. What is shared (site, data
+    set, a plan of the pool) is counted in full. Raises ArtifactError if nothing was recorded, or a record is damaged.
     """
     lines: dict[str, Line] = {}
     total = Line("all")
-    for path in _records(Layout.of(config)):
+    for path in _records(config):
         cost = read_json(path)
         name = cost.get("job", "train")
         try:
@@ -81,13 +83,53 @@ def print_costs(config: Config, as_json: bool = False) -> None:
         print(f"{line.job:24s}{line.jobs:6d}{hours}{line.peak_memory_mb:9.0f}{line.items:9d}  {rate}".rstrip())
 
 
-def _records(layout: Layout) -> Iterator[Path]:
-    for folder in dict.fromkeys(map(Path, (layout.results, layout.web(), layout.site()))):
-        found = folder.rglob("*cost.json")
-        yield from sorted(path for path in found if path.name == "cost.json" or path.name.endswith(".cost.json"))
+def _records(config: Config) -> Iterator[Path]:
+    layout, last = Layout.of(config), len(classes_per_step(config.datasets.key, config.datasets.task)) - 1
+    for path in _found(Path(layout.results)):
+        if _is_ours(path.relative_to(layout.results).parts, config, last):
+            yield path
+    asked = plans(config, last)
+    for path in _found(Path(layout.web())):
+        if _is_asked(path.relative_to(layout.web()).parts, asked, layout.captioner, last):
+            yield path
+    if asked:
+        yield from _found(Path(layout.site()))
     # A data set's images are no place to look for records.
     for folder in (Path(layout.dataset_root), Path(layout.saliency(""))):
         yield from sorted(folder.glob("*.cost.json"))
+
+
+def _found(folder: Path) -> list[Path]:
+    paths = folder.rglob("*cost.json")
+    return sorted(path for path in paths if path.name == "cost.json" or path.name.endswith(".cost.json"))
+
+
+def _is_ours(parts: Sequence[str], config: Config, last_step: int) -> bool:
+    """Return whether a record below the results is of a chosen run, or of what runs share."""
+    seeds = {f"seed{seed}" for seed in config.experiment.seeds}
+    if parts[0] in ("protocol", "fourier", "selection", "report") or len(parts) < 3:
+        return True
+    if parts[0] == "base":
+        return parts[2] in seeds and parts[1] in _recipes(config)
+    runs = {run.name for run in config.experiment.chosen}
+    return parts[0] in runs and parts[1] in seeds and parts[2] in {f"step{k}" for k in range(1, last_step + 1)}
+
+
+def _recipes(config: Config) -> set[str]:
+    from pipeline.methods.recipes import base_recipes
+
+    recipes = base_recipes(config)
+    return {recipes[run.name] for run in config.experiment.chosen}
+
+
+def _is_asked(parts: Sequence[str], asked: Sequence[str], captioner: str, last_step: int) -> bool:
+    """Return whether a record of a pool is of a plan that the experiment asks for, by its own captioner."""
+    name = parts[-1].removesuffix(".cost.json")
+    if not asked or (parts[0] in ("captions", "nouns") and parts[1] != captioner):
+        return False
+    if parts[0] == "protocol":
+        return name in {f"step{step}" for step in range(last_step + 1)}
+    return len(parts) == 1 or name == "dataset" or name.partition("-")[0] in asked
 
 
 def _duration(hours: float) -> str:

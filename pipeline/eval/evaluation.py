@@ -18,7 +18,7 @@ from pipeline.artifacts import atomic_dir, atomic_path, read_json, write_json
 from pipeline.config import Config
 from pipeline.datasets.protocol_file import ImageRecord, Protocol, read_protocol
 from pipeline.datasets.samples import EvalDataset
-from pipeline.eval.conventions import conventions
+from pipeline.eval.conventions import chosen_on_test_images, conventions
 from pipeline.eval.step_means import step_means
 from pipeline.methods import Method, StepInfo, get, settings_of
 from pipeline.methods.recipes import get_recipe
@@ -135,6 +135,7 @@ def _report(
         "forgetting": _forgetting(iou, previous),
         "best_iou": _best(iou, previous),
         "conventions": conventions(config),
+        "chosen_on_test_images": chosen_on_test_images(config),
         **protocol.identity(),
         "images": len(protocol.val),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.artifacts import Layout
 from pipeline.config import Config, Run
-from pipeline.config.plans import learns_from_web, mini_web, plans, replay_tables, replays
+from pipeline.config.plans import has_images, learns_from_web, mini_web, plans, replay_tables, replays
 from pipeline.methods.recipes import base_recipes
 
 _PER_STEP = ("eval.json", "log.csv", "cost.json")
@@ -17,12 +17,12 @@ def report_inputs(config: Config, last_step: int) -> list[str]:
     """Return everything the report reads of the chosen runs."""
     paths = Layout.of(config)
     # Similarities and rules are compared where the report knows the truth.
-    compared = ["noun_comparison"] if mini_web(config) else []
+    compared = ["noun_comparison"] if mini_web(config) and has_images(config) else []
     files = [f"{folder}/{name}" for folder in step_folders(config, last_step) for name in _PER_STEP]
     names: list[str] = []
     if learns_from_web(config):
         names += ["noun_filter", "fourier", "new_classes", *compared]
-        files.append(paths.fourier("metrics.json"))
+        files += [paths.fourier("metrics.json")] * has_images(config)
     if replays(config):
         names += ["noun_filter_replay", *replay_tables(config), *(f"{name}_replay" for name in compared)]
     tables = [paths.selection(step, name) for step in range(1, last_step + 1) for name in names]

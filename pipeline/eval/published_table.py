@@ -1,6 +1,7 @@
 """The table of published results, `experiments/published.tsv`: one experiment per task, setting and network.
 
-Transcribed from ciss_methods.md 7 and web_wilss.md 9; every row names the figure or table it was read from.
+Transcribed from ciss_methods.md 7, web_wilss.md 9 and recent_methods.md 7; every row names the figure or table
+it was read from.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ MEMORY = "m"
 BACKBONES = {
     "r101": "deeplabv3_resnet101",
     "r101_ssul": "deeplabv3_resnet101_ssul",
+    "r101_star": "deeplabv3_resnet101_star",
     "wrn38": "deeplabv3_wide_resnet38",
     "b2": "segformer_b2",
 }
-"""Name of a network in the table -> `train.backbone`. SSUL's ResNet-101 has other norms and heads than MiB's."""
-RESNET101 = ("r101", "r101_ssul")
+"""Name of a network in the table -> `train.backbone`. SSUL's and STAR's ResNet-101 has other norms and heads."""
+RESNET101 = ("r101", "r101_ssul", "r101_star")
 
 
 @dataclass(frozen=True, order=True)

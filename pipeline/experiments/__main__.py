@@ -25,6 +25,10 @@ def main(argv: list[str] | None = None) -> int:
     cost.add_argument("--tflops", type=float, default=30.0, help="sustained 10^12 operations per second (default 30)")
     cost.add_argument("--only", metavar="RUN", help="one run, or several parted by commas")
     cost.set_defaults(run=_cost)
+    remove = commands.add_parser("clean", help="remove what can be made again without network; list it")
+    remove.add_argument("--dry-run", action="store_true", help="list only")
+    remove.add_argument("--everything", action="store_true", help="data, results, logs, .snakemake; asks first")
+    remove.set_defaults(run=_clean, records_cost=False)
     return run_cli(parser, argv)
 
 
@@ -50,6 +54,28 @@ def _cost(arguments: argparse.Namespace) -> None:
 
     only = json.dumps({"only": arguments.only}) if arguments.only else None
     print("\n".join(cost_lines(load_config(arguments.file, only), arguments.tflops)))
+
+
+def _clean(arguments: argparse.Namespace) -> None:
+    from pipeline.experiments.clean import clean, everything, experiments, remove_everything
+
+    if arguments.everything:
+        folders = ", ".join(map(str, everything()))
+        if not folders:
+            print("nothing to remove")
+            return
+        print(f"this removes {folders}, downloads, crawls and results of your own included")
+        lines = remove_everything("" if arguments.dry_run else _answer("type `yes` to remove: "))
+    else:
+        lines = clean(experiments(sorted(Path("experiments").glob("mini*.yaml"))), arguments.dry_run)
+    print("\n".join(lines) or "nothing to remove")
+
+
+def _answer(question: str) -> str:
+    try:
+        return input(question)
+    except EOFError:
+        return ""
 
 
 if __name__ == "__main__":

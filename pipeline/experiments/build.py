@@ -1,4 +1,5 @@
-"""The configuration of a published experiment (ciss_methods.md 5, web_wilss.md 7): all its methods in one file.
+"""The configuration of a published experiment (ciss_methods.md 5, web_wilss.md 7,
+recent_methods.md): all its methods in one file.
 
 A method's own values (loss weights and the like) are resolved per task in its file and are not repeated here.
 """
@@ -20,13 +21,17 @@ Settings = dict[str, Any]
 
 HEADER = "# Written by `python -m pipeline.experiments write` from experiments/published.tsv; do not edit."
 ROOTS = {VOC: "data/voc", ADE: "data/ade", COCO_VOC: "data"}
-ORDER = ("ft", "pi", "ewc", "rw", "lwf", "lwf_mc", "ilt", "mib", "plop", "ssul", "sats", "wilson", "web_wilss", "joint")
+ORDER = (
+    *("ft", "pi", "ewc", "rw", "lwf", "lwf_mc", "ilt", "mib", "plop", "rcil", "ewf", "nest", "ssul", "star", "sats"),
+    *("wilson", "rasp", "web_wilss", "joint"),
+)
 """Order of the runs in a file."""
-_WEAK = ("wilson", "web_wilss")
+_WEAK = ("wilson", "rasp", "web_wilss")
 _PRETRAINED = {
     "r101": "resnet101_iabn_sync.pth.tar",
     "wrn38": "wide_resnet38_ipabn_lr_256.pth.tar",
     "r101_ssul": "resnet101-63fe2227.pth",
+    "r101_star": "resnet101-63fe2227.pth",
     "b2": "mit_b2.pth",
 }
 _REPLAYED = 100
@@ -35,6 +40,9 @@ _VARIANTS: dict[tuple[str, str], Settings] = {
     ("web_wilss", "voc100"): {"new_images": "dataset", "replay": True},
     ("web_wilss", "voc500"): {"new_images": "dataset", "replay": True, "replay_budget": 500},
     ("web_wilss", "web100"): {"new_images": "web", "replay": True},
+    ("ewf", "plop"): {"settings": {"base": "plop"}},
+    ("nest", "plop"): {"settings": {"base": "plop"}},
+    ("nest", "rcil"): {"settings": {"base": "rcil"}},
 }
 """What a variant of the table sets in its run; the number in a name is that of the replay images."""
 _WEB: Settings = {
@@ -67,7 +75,7 @@ def settings_of_key(key: Key, published: Sequence[Published]) -> Settings:
     runs = [_run(key, method, variant) for method, variant in rows(published)]
     web = any(run.get("replay") or run.get("new_images") == "web" for run in runs)
     return {
-        "experiment": {"name": key.name, "seeds": [1 if _ssul(key) else 42], "runs": runs},
+        "experiment": {"name": key.name, "seeds": [1 if _ssul(key) or _star(key) else 42], "runs": runs},
         "datasets": _datasets(key, published),
         **(_web(key) if web else {}),
         "train": _train(key),
@@ -94,6 +102,12 @@ def deviations(key: Key, published: Sequence[Published]) -> dict[tuple[str, str]
         if _own_base_epochs(key, method) != _base(key)["epochs"]:
             shared = _base(key)["epochs"]
             words.append(f"{shared} epochs at step 0, as the other rows; published {_own_base_epochs(key, method)}")
+        if method in ("nest", "rcil") and key.dataset == VOC:
+            words.append("rate 0.01 at step 0, as the other rows; published 0.02")
+        if (method, key.dataset, key.task) == ("ewf", ADE, "100-50"):
+            words.append("batches of 24, as the other rows; published 48")
+        if method == "star" and key.dataset == ADE:
+            words.append("no warm-up of the rate; published over a fifth of the iterations")
         if words:
             found[method, variant] = "; ".join(words)
     return found
@@ -104,6 +118,10 @@ def _ssul(key: Key) -> bool:
     return key.backbone == "r101_ssul"
 
 
+def _star(key: Key) -> bool:
+    return key.backbone == "r101_star"
+
+
 def _all_mib(published: Sequence[Published]) -> bool:
     return all(p.convention == "mib" for p in published)
 
@@ -111,7 +129,7 @@ def _all_mib(published: Sequence[Published]) -> bool:
 def _run(key: Key, method: str, variant: str) -> Settings:
     run: Settings = {"method": method, **({"variant": variant} if variant else {})}
     if variant == MEMORY:
-        run["memory"] = 100 if _ssul(key) and key.dataset == VOC else 300
+        run["memory"] = 50 if _star(key) else 100 if _ssul(key) and key.dataset == VOC else 300
     elif variant:
         run |= _VARIANTS[method, variant]
     own = {name: value for name, value in _step(key, method).items() if value != _step(key)[name]}
@@ -153,7 +171,9 @@ def _base(key: Key) -> Settings:
     """Return the optimisation of step 0, the same for every run of a file."""
     ade = key.dataset == ADE
     ssul = (100, 24, 0.05) if ade else (50, 32, 0.01)
-    phase = ssul if _ssul(key) else (60 if ade else 30, 24, 0.01)
+    if _star(key):
+        ssul = (100, 24, 0.0025) if ade else (60, 24, 0.001)
+    phase = ssul if _ssul(key) or _star(key) else (60 if ade else 30, 24, 0.01)
     return dict(zip(("epochs", "batch_size", "lr", "iterations"), (*phase, 0), strict=True))
 
 
@@ -165,12 +185,14 @@ def _own_base_epochs(key: Key, method: str) -> int:
 def _step(key: Key, method: str = "") -> Settings:
     """Return the optimisation of later steps, that of most methods or of one."""
     step = {**_base(key), **({} if _ssul(key) else {"lr": 0.001})}
+    if _star(key):
+        step["lr"] = 0.00025 if key.dataset == ADE else 0.0001
     if method in _WEAK:
         # On COCO-to-VOC WILSON's paper has 40 epochs and alpha 0.5; its released script, followed here, 30 and 0.9.
         step["epochs"] = 30 if (method, key.dataset) == ("wilson", COCO_VOC) else 40
     elif method == "ssul" and not _ssul(key):
         step["epochs"] = 50
-    elif (method, key.task, key.backbone) == ("plop", "10-1", "r101"):
+    elif method in ("plop", "nest") and (key.task, key.backbone) == ("10-1", "r101"):
         step["epochs"] = 10
     return step
 

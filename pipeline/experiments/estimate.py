@@ -85,8 +85,14 @@ def _drawn(config: Config, run: Run, step: int, known: Sequence[int] | None, n_n
         images = min(sum(known[: step + 1]), reference.IMAGES[config.datasets.name, "train"])
     else:
         images = known[step]
+    if not step or not (run.replay or run.memory):
+        return images
+    mixing = get(run.method).exemplar_mixing(settings_of(run.method, config.method_values(run)))
+    if run.memory and not run.replay and mixing == "overwrite":
+        return images
+    second = run.memory + (run.replay_budget or config.pseudolabel.replay_budget) * run.replay
     # Replay images and exemplars take every second place of a batch (web_wilss.md 5.5).
-    return images * (2 if step and (run.replay or run.memory) else 1)
+    return 2 * (max(images, second) if config.train.replay_epoch == "larger" else images)
 
 
 @cache

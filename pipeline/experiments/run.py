@@ -35,7 +35,8 @@ def command(words: Sequence[str]) -> list[str]:
     if not _DRY & set(options):
         # Snakemake's own lock outlives a kill -9; this one ends with the process that holds it.
         line = [sys.executable, "-m", "pipeline.runtime.lock", LOCK, *line, "--nolock"]
-    return [*line, *(["--configfile", experiment] if experiment else []), *options]
+    shown = [] if any(word.split("=")[0] == "--logger" for word in options) else ["--logger", "webseg"]
+    return [*line, *shown, *(["--configfile", experiment] if experiment else []), *options]
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

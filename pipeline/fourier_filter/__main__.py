@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     select = commands.add_parser("select", help="score the candidates of a step and choose under the budget")
     select.add_argument("--manifest", type=Path, required=True, help="manifest of the plan `step<k>`")
     select.add_argument("--noun-filter", type=Path, required=True)
-    select.add_argument("--model", type=Path, required=True)
+    select.add_argument("--model", type=Path, help="the discriminator; without it no image has a score")
     select.add_argument("--out-fourier", type=Path, required=True)
     select.add_argument("--out-selection", type=Path, required=True)
     select.set_defaults(run=_select)

@@ -17,6 +17,8 @@ from pipeline.fourier_filter.selection import reason_for, select
 from pipeline.runtime.threads import use_threads
 
 FILTERS = ("none", "noun", "fourier", "both")
+UNSCORED = ("none", "noun")
+"""Combinations that need no discriminator."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def select_images(
     manifest: Path,
     noun_filter: Path,
     shards: Path,
-    model: Path,
+    model: Path | None,
     settings: Selection,
     out_fourier: Path,
     out: Path,
@@ -47,14 +49,14 @@ def select_images(
 
     The latter has a row per candidate and combination of filters: none takes the first `budget` of a class in
     search order, noun the first that pass the noun filter, fourier the best by score, both the best by score
-    among those that pass the noun filter. Without the noun filter an image's label is its queried class.
+    among those that pass the noun filter. Without the noun filter an image's label is its queried class. Without a
+    model there are no scores (NaN), no row in fourier.parquet and no combination that needs them.
     """
     use_threads()
     rows = [row for row in read_table(manifest, MANIFEST) if row["status"] == "kept"]
     nouns = {row["image_id"]: row for row in read_table(noun_filter, NOUN_FILTER)}
     uris = [image_address(f"{shards}/{row['shard']}.tar", row["image_id"]) for row in rows]
-    discriminator = Discriminator.load(model)
-    scores = discriminator.scores(load_all(uris, discriminator.settings.resize, "candidates")).tolist()
+    scores = _scores(model, uris)
     candidates = [
         Candidate(row, uri, score, nouns[row["image_id"]]) for row, score, uri in zip(rows, scores, uris, strict=True)
     ]
@@ -64,11 +66,19 @@ def select_images(
     fourier, chosen = list[FourierRow](), list[NewClassRow]()
     for class_id in sorted(by_class):
         group = sorted(by_class[class_id], key=lambda c: (c.row["rank"], c.image_id))
-        fourier += _fourier_rows(class_id, group, settings)
-        for filters in FILTERS:
+        fourier += _fourier_rows(class_id, group, settings) if model else []
+        for filters in FILTERS if model else UNSCORED:
             chosen += _selection_rows(class_id, group, filters, settings)
     write_table(out_fourier, fourier, FOURIER, provenance=settings.model_dump())
     write_table(out, chosen, NEW_CLASSES, provenance=settings.model_dump())
+
+
+def _scores(model: Path | None, uris: Sequence[str]) -> list[float]:
+    if model is None:
+        return [math.nan] * len(uris)
+    discriminator = Discriminator.load(model)
+    scores: list[float] = discriminator.scores(load_all(uris, discriminator.settings.resize, "candidates")).tolist()
+    return scores
 
 
 def _fourier_rows(class_id: int, group: Sequence[Candidate], settings: Selection) -> list[FourierRow]:

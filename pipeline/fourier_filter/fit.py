@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -96,7 +97,8 @@ def _web(rows: Sequence[ManifestRow], shards: Path, protocol: Protocol, settings
 def _held_out(dataset: Domain, web: Domain, known: set[int], settings: Settings) -> dict[str, Any]:
     """Train on a random half of the base classes, test on images of the other half alone.
 
-    `scores` keeps every tested image's score per repeat, for whoever knows the truth about the web images.
+    `scores` keeps every tested image's score per repeat, for whoever knows the truth about the web images. A repeat
+    in which no image shows classes of one half alone is left out; the mean of none is None.
     """
     results: dict[str, list[float]] = {"fourier": [], "pixel": [], "radial_profile": []}
     kept: list[dict[str, Any]] = []
@@ -106,6 +108,9 @@ def _held_out(dataset: Domain, web: Domain, known: set[int], settings: Settings)
         seen, unseen = set(order[: len(order) // 2]), set(order[len(order) // 2 :])
         train = dataset.pictures[dataset.within(seen)], web.pictures[web.within(seen)]
         test = dataset.pictures[dataset.within(unseen)], web.pictures[web.within(unseen)]
+        if min(map(len, train)) < 2 or not min(map(len, test)):
+            print(f"held-out classes, repeat {repeat}: too few images show one half alone; left out", file=sys.stderr)
+            continue
         values: dict[str, list[Any]] = {}
         for domain in ("fourier", "pixel"):
             model, _ = fit(*train, settings, settings.held_out_epochs, domain, settings.seed + repeat)

@@ -74,8 +74,9 @@ def entropy_thresholds(
     """Return thresholds (n_total,) float32 from histogram counts (O, 100); `floor` where nothing was counted.
 
     `published` repeats the released median, which accumulates bin indices instead of counts and may be
-    infinite (+inf accepts every pixel of the class); `exact` accumulates counts. `infinite` replaces
-    infinite medians of either sign (SATS: 0.005); None keeps them (PLOP). Raises ValueError for another median.
+    infinite (+inf accepts every pixel of the class); `exact` accumulates counts. `infinite` replaces a median of +inf
+    (SATS: 0.005), None keeps it (PLOP); -inf becomes the floor like every small value. Raises ValueError for another
+    median.
 
     Source: PLOP (CVPR 2021), tau_c; ciss_methods.md 4.9.3.
     """
@@ -83,10 +84,8 @@ def entropy_thresholds(
         raise ValueError(f"unknown median `{median}`, expected published or exact")
     thresholds = torch.full((n_total,), floor)
     for channel, row in enumerate(counts.tolist()):
-        value = _median(row, median)
-        if math.isinf(value) and infinite is not None:
-            value = infinite
-        thresholds[channel] = max(floor, value)
+        value = max(floor, _median(row, median))
+        thresholds[channel] = infinite if math.isinf(value) and infinite is not None else value
     return thresholds
 
 

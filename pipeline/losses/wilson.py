@@ -31,6 +31,7 @@ __all__ = [
     "pooled_scores",
     "segmentation_loss",
     "self_supervised_loss",
+    "self_supervised_values",
     "soft_targets",
 ]
 
@@ -145,6 +146,16 @@ def self_supervised_loss(logits: Tensor, pseudo_mask: Tensor, labels: Tensor, n_
 
     Source: Araslanov and Roth (CVPR 2020), l_SSS in WILSON (CVPR 2022); web_wilss.md 4.8.
     """
+    return self_supervised_values(logits, pseudo_mask, labels, n_old)[0].mean()
+
+
+def self_supervised_values(
+    logits: Tensor, pseudo_mask: Tensor, labels: Tensor, n_old: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return l_SSS of every image (B,), 0 where it does not count, and which images count (B,) as 0 and 1.
+
+    Source: Araslanov and Roth (CVPR 2020), l_SSS in WILSON (CVPR 2022); web_wilss.md 4.8.
+    """
     logits = widened(logits)
     if logits.shape[-2:] != pseudo_mask.shape[-2:]:
         logits = F.interpolate(logits, size=pseudo_mask.shape[-2:], mode="bilinear", align_corners=True)
@@ -156,7 +167,7 @@ def self_supervised_loss(logits: Tensor, pseudo_mask: Tensor, labels: Tensor, n_
     class_weight = (total - count) / (1 + total)
     weight = (pseudo_mask * class_weight[:, :, None, None]).sum(dim=1)
     agrees = ((count > 0).sum(dim=1) == 1 + labels.sum(dim=1)).to(loss.dtype)
-    return (agrees * (weight * loss).mean(dim=(1, 2))).mean()
+    return agrees * (weight * loss).mean(dim=(1, 2)), agrees
 
 
 def _unbiased_log_softmax(logits: Tensor, n_old: int) -> Tensor:

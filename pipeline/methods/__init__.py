@@ -1,7 +1,16 @@
 """Every method, one file each, and their registry."""
 
 from pipeline.methods.base import Batch, Forward, Heads, Method, MethodSettings, NoSettings, StepInfo, is_segformer
-from pipeline.methods.registry import get, names, overridden, published_settings, register, settings_of
+from pipeline.methods.registry import (
+    departures,
+    get,
+    names,
+    overridden,
+    published_settings,
+    register,
+    resolve,
+    settings_of,
+)
 
 __all__ = [
     "Batch",
@@ -11,11 +20,13 @@ __all__ = [
     "MethodSettings",
     "NoSettings",
     "StepInfo",
+    "departures",
     "get",
     "is_segformer",
     "names",
     "overridden",
     "published_settings",
     "register",
+    "resolve",
     "settings_of",
 ]

@@ -7,7 +7,7 @@ clipping, logging and resume, and never asks which method it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -19,6 +19,7 @@ from pipeline.distributed.whole_batch import Count, WholeBatch
 from pipeline.losses import cross_entropy
 from pipeline.models.network import Output, SegmentationModel
 from pipeline.models.resize import upsample
+from pipeline.runtime.precision import widened
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class StepInfo:
     epochs: int
     seed: int
     backbone: str = "small_cnn"
+    setting: str = "overlap"
+    """`overlap`, `disjoint` or `partition`: which images a step sees."""
+    names: tuple[str, ...] = ()
+    """Class name of every channel, background first; empty where nobody gave names."""
 
     @property
     def n_total(self) -> int:
@@ -149,6 +154,8 @@ class Method:
     """Images and labels of this step alone, or of every step so far (the upper bound)."""
     all_labels: bool = False
     """Whether image-level labels name old classes too, beside the new ones."""
+    calibrates_on_ids: bool = False
+    """Whether the masks of `calibrate` hold the data set's class ids instead of the step's labels."""
     Settings: ClassVar[type[MethodSettings]] = NoSettings
 
     @classmethod
@@ -171,6 +178,16 @@ class Method:
         """Return whether batches must carry saliency maps."""
         return False
 
+    @classmethod
+    def exemplar_mixing(cls, settings: Any) -> Literal["interleave", "overwrite"]:
+        """Return how exemplars come into a batch: in turn with the step's images, or over half of a full batch."""
+        return "interleave"
+
+    @classmethod
+    def network_options(cls, settings: Any) -> dict[str, Any]:
+        """Return options that the network must be built with, beside those of `train.backbone_options`."""
+        return {}
+
     def __init__(self, settings: Any, info: StepInfo) -> None:
         self.settings = settings
         self.info = info
@@ -191,12 +208,45 @@ class Method:
         """Return for how many epochs the learning rate stays constant before it decays."""
         return 0
 
+    def warm_share(self) -> float:
+        """Return over which share of the step the learning rate rises from nearly 0; 0 begins at full rate."""
+        return 0.0
+
+    def lr_floor(self) -> float:
+        """Return the learning rate below which no group falls."""
+        return 0.0
+
     def train_mode(self, model: SegmentationModel) -> None:
         """Put the model in training mode; override to freeze parts."""
         model.train()
 
     def calibrate(self, batches: Iterable[Batch], teacher: SegmentationModel) -> None:
         """See one pass of the training data before the first epoch (entropy thresholds)."""
+
+    def prepare(
+        self,
+        model: SegmentationModel,
+        teacher: SegmentationModel,
+        passes: Callable[[int], Iterator[Batch]],
+        lr: float,
+    ) -> None:
+        """Change the model before the first iteration of a step, parameters in place; a resumed step skips this.
+
+        `passes(e)` yields e epochs of the step's training batches, `lr` is the step's rate. Every process calls it
+        with its share of the batches and must leave the weights that the others leave.
+        """
+
+    def finish(
+        self,
+        model: SegmentationModel,
+        teacher: SegmentationModel | None,
+        batches: Callable[[], Iterable[Batch]],
+    ) -> None:
+        """Change the model, or measure it, after the last iteration and before anything is written.
+
+        `batches()` is one pass of the step's training batches. A base step has no teacher. Every process calls it and
+        must leave the weights that the others leave. `state()` is read afterwards.
+        """
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return named, already weighted scalar terms; the default is cross-entropy on the masks."""
@@ -224,3 +274,7 @@ class Method:
     def decode(self, logits: Tensor) -> Tensor:
         """Return the label map (B, H, W) in channel ids of logits (B, N, H, W)."""
         return logits.argmax(dim=1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return each class's probability (B, C, H, W) for logits (B, N, H, W); asked of the base recipe."""
+        return widened(logits).softmax(dim=1)

@@ -20,6 +20,8 @@ class PlopSettings(PseudoLabelSettings):
     """Weight of POD on the logits."""
     fold: Literal["sum", "trim"] = "sum"
     """How the student's new channels meet the teacher's logits: sum into the background, or trim."""
+    pod_cut: Literal["sides", "width"] = "sides"
+    """Cells of maps that are not square: each side cut by its own length, or both by the width, as released."""
 
 
 @register
@@ -52,5 +54,6 @@ class Plop(PseudoLabelMethod):
             logits_factor=self.settings.logits_factor,
             growth=self.info.n_total / self.info.n_new,
             fold=self.settings.fold,
+            cut=self.settings.pod_cut,
         )
         return {"ce": (nu * values).mean(), "pod": pod}

@@ -42,47 +42,59 @@ def settings_of(name: str, values: Mapping[str, Any], dataset: str = "", task: s
 
     Raises ConfigError, one line per problem, for an unknown or former key, and for a value that the method refuses.
     """
-    cls = get(name)
-    known = published_settings(name, dataset, task, backbone)
+    return resolve(get(name), f"methods.{name}", values, dataset, task, backbone)
+
+
+def resolve(cls: type[Method], section: str, values: Mapping[str, Any], dataset: str, task: str, backbone: str) -> Any:
+    """Return the settings of a class; `section` is where the configuration holds `values`. As `settings_of`."""
+    known = _published(cls, dataset, task, backbone)
     for key in values:
         if key not in known:
-            dotted = f"methods.{name}.{key}"
+            dotted = f"{section}.{key}"
             raise ConfigError(renamed(dotted) or f"config: unknown key `{dotted}`; {nearest(key, known)}")
     try:
         return cls.Settings(**{**known, **values})
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(name, item, known) for item in error.errors())) from None
+        raise ConfigError("\n".join(_explain(section, item, known) for item in error.errors())) from None
 
 
 def published_settings(name: str, dataset: str, task: str, backbone: str) -> dict[str, Any]:
     """Return every setting of a method as published for a task; the defaults where nothing else is known."""
-    cls = get(name)
+    return _published(get(name), dataset, task, backbone)
+
+
+def _published(cls: type[Method], dataset: str, task: str, backbone: str) -> dict[str, Any]:
     return {**cls.Settings().model_dump(), **cls.published(dataset, task, backbone)}
 
 
 def overridden(name: str, settings: Any, dataset: str, task: str, backbone: str) -> list[str]:
     """Return a line for every setting that differs from the published one."""
-    known = published_settings(name, dataset, task, backbone)
+    return departures(get(name), f"methods.{name}", settings, dataset, task, backbone)
+
+
+def departures(cls: type[Method], section: str, settings: Any, dataset: str, task: str, backbone: str) -> list[str]:
+    """Return what `overridden` does, of a class whose settings the configuration holds in `section`."""
+    known = _published(cls, dataset, task, backbone)
     return [
-        f"methods.{name}.{key} is {getattr(settings, key)!r}; published for {dataset} {task} on {backbone}: {value!r}"
+        f"{section}.{key} is {getattr(settings, key)!r}; published for {dataset} {task} on {backbone}: {value!r}"
         for key, value in known.items()
         if getattr(settings, key) != value
     ]
 
 
-def _explain(method: str, item: Any, known: Mapping[str, Any]) -> str:
+def _explain(section: str, item: Any, known: Mapping[str, Any]) -> str:
     """Return one line for a problem that the settings model found."""
     if not item["loc"]:
         message = item["msg"].removeprefix("Value error, ")
-        return f"config: `methods.{method}`: {message}"
+        return f"config: `{section}`: {message}"
     key, got = item["loc"][0], item["input"]
     if item["type"] == "literal_error":
         choices = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        return f"config: `methods.{method}.{key}` is {got!r}, expected one of {choices}"
+        return f"config: `{section}.{key}` is {got!r}, expected one of {choices}"
     if item["type"].endswith("_type"):
-        return f"config: `methods.{method}.{key}` is {got!r}, expected {type(known[key]).__name__} like {known[key]!r}"
+        return f"config: `{section}.{key}` is {got!r}, expected {type(known[key]).__name__} like {known[key]!r}"
     message = item["msg"].removeprefix("Value error, ")
-    return f"config: `methods.{method}.{key}` is {got!r}: {message}"
+    return f"config: `{section}.{key}` is {got!r}: {message}"
 
 
 @cache

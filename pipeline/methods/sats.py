@@ -17,7 +17,9 @@ class SatsSettings(PseudoLabelSettings):
     loss_kd: float = 20.0
     """Weight of unbiased distillation (MiB's option, which SATS kept)."""
     transfer_weight: float = 20.0
-    """Weight of attention transfer."""
+    """Weight of attention transfer by class region."""
+    ablation_weight: float = 1.0
+    """Weight of attention transfer in the variants GP and NP, which the released code does not weigh."""
     feature_weight: float = 0.2
     """Weight of the feature variant, for backbones without attention maps."""
     attention_layout: Literal["aligned", "legacy"] = "aligned"
@@ -26,6 +28,9 @@ class SatsSettings(PseudoLabelSettings):
     """class: pooled by class region; GP: over the whole image; NP: not pooled (the paper's ablation)."""
     median_inf: float = 0.005
     """What an infinite median becomes, in the released code."""
+    median_labels: Literal["step", "ids"] = "step"
+    """Pixels that thresholds are measured on: step: all that the step labels background; ids: those that are
+    background in the data set, without classes of other steps, as released."""
     adaptive: bool = False
     """Off: the released code computes nu and never uses it."""
 
@@ -40,6 +45,11 @@ class Sats(PseudoLabelMethod):
     name = "sats"
     title = "SATS"
     Settings = SatsSettings
+
+    @property
+    def calibrates_on_ids(self) -> bool:  # type: ignore[override]
+        """Whether thresholds are measured on the data set's ids, as `median_labels` says."""
+        return bool(self.settings.median_labels == "ids")
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return the three terms."""
@@ -56,7 +66,8 @@ class Sats(PseudoLabelMethod):
         assert teacher is not None
         if not student.attention:
             return settings.feature_weight * feature_transfer(student.maps, teacher.maps, labels)
-        return settings.transfer_weight * attention_transfer(
+        weight = settings.transfer_weight if settings.variant == "class" else settings.ablation_weight
+        return weight * attention_transfer(
             student.attention,
             teacher.attention,
             labels,

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.losses import ssul as rules
 from pipeline.losses import summed_bce
-from pipeline.methods import Forward, Heads, Method, MethodSettings, register
+from pipeline.methods import Forward, Heads, Method, MethodSettings, register, ssul_schedule
 from pipeline.models.initialise import copy_unknown
 from pipeline.models.network import SegmentationModel
 
@@ -23,6 +24,8 @@ class SsulSettings(MethodSettings):
     """Learning rate of the background's classifier as a multiple of the others'."""
     implementation: Literal["original", "sats"] = "original"
     """original: the authors' code; sats: the re-implementation released with SATS (4.10.8), labels aligned."""
+    schedule: ssul_schedule.Schedule = "poly"
+    """poly: never below 1e-6; warm_poly: with a rise over a tenth of the step, as on ADE. Not for `sats`."""
 
 
 @register
@@ -53,6 +56,24 @@ class Ssul(Method):
         """Return true except on ADE, where the authors call all background unknown."""
         return dataset != "ade" or settings.implementation == "sats"
 
+    @classmethod
+    def published(cls, dataset: str, task: str, backbone: str) -> dict[str, Any]:
+        """Return the schedule with a rise on ADE (ciss_methods.md 5)."""
+        return {"schedule": "warm_poly"} if dataset == "ade" else {}
+
+    @classmethod
+    def exemplar_mixing(cls, settings: Any) -> Literal["interleave", "overwrite"]:
+        """Return `overwrite`; the re-implementation takes turns (ciss_methods.md 2.7)."""
+        return "overwrite" if settings.implementation == "original" else "interleave"
+
+    def warm_share(self) -> float:
+        """Return a tenth under `warm_poly`."""
+        return ssul_schedule.warm_share(self.settings.schedule) if self._original else 0.0
+
+    def lr_floor(self) -> float:
+        """Return 1e-6 under `poly`."""
+        return ssul_schedule.lr_floor(self.settings.schedule) if self._original else 0.0
+
     @property
     def _original(self) -> bool:
         return bool(self.settings.implementation == "original")
@@ -80,8 +101,11 @@ class Ssul(Method):
         ]
 
     def train_mode(self, model: SegmentationModel) -> None:
-        """Keep every norm's statistics; the re-implementation lets them drift."""
-        model.train(not self._original)
+        """Keep every norm's statistics, with dropout on as released; the re-implementation lets them drift."""
+        model.train()
+        for norm in model.modules() if self._original else ():
+            if isinstance(norm, _BatchNorm):
+                norm.eval()
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return the summed binary cross-entropy."""

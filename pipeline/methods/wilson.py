@@ -105,19 +105,31 @@ class Wilson(Method):
 
     def losses(self, forward: Forward) -> dict[str, Tensor]:
         """Return the terms of the weak step."""
-        teacher, student, batch = forward.teacher, forward.student, forward.batch
+        teacher, student = forward.teacher, forward.student
         assert teacher is not None and self.localizer is not None
         old = teacher.logits.float()
         localized_eval, localized = (upsample(x, old.shape[-2:]) for x in self._localize(student.body))
-        labels = batch.labels if self.settings.all_labels else batch.labels[:, -self.info.n_new :]
         terms = {
-            "cls": wilson.classification_loss(localized, labels, pooling=self.settings.pooling),
-            "loc": wilson.localization_prior(localized, old),
+            **self._localizer_terms(forward, localized, old),
             "enc": self.settings.loss_de * feature_mse(student.body, teacher.body),
         }
         if forward.epoch >= self.settings.pseudo_epoch:
             terms.update(self._pseudo_losses(forward, localized_eval, localized, old))
+        else:
+            # Head and classifiers get a gradient of zero, not none: weight decay acts on them (web_wilss.md 4.2).
+            terms["cls"] = terms["cls"] + 0 * student.logits.float().sum()
         return terms
+
+    def _localizer_terms(self, forward: Forward, localized: Tensor, old: Tensor) -> dict[str, Tensor]:
+        batch = forward.batch
+        labels = batch.labels if self.settings.all_labels else batch.labels[:, -self.info.n_new :]
+        return {
+            "cls": wilson.classification_loss(localized, labels, pooling=self.settings.pooling),
+            "loc": wilson.localization_prior(localized, old),
+        }
+
+    def _self_supervision(self, forward: Forward, localized: Tensor, pseudo: Tensor) -> Tensor:
+        return wilson.self_supervised_loss(localized, pseudo, forward.batch.labels)
 
     def _localize(self, features: Tensor) -> tuple[Tensor, Tensor]:
         # The reference takes pseudo-labels from an evaluation pass and gradients from a training pass.
@@ -144,6 +156,6 @@ class Wilson(Method):
             forward.student.logits.float(), targets, weights, count=forward.count("images")
         )
         return {
-            "sss": wilson.self_supervised_loss(localized, pseudo, labels),
+            "sss": self._self_supervision(forward, localized, pseudo),
             "seg": self.settings.l_seg * segmentation,
         }

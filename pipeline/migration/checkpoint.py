@@ -11,30 +11,44 @@ from torch import Tensor
 from pipeline.artifacts import ArtifactError
 from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.losses.ssul import head_sizes
-from pipeline.migration.layouts import LAYOUTS, SSUL, Layout, layout_of
+from pipeline.migration.layouts import LAYOUTS, SSUL, Layout, NormAct, layout_of
 from pipeline.migration.reading import read_original
 from pipeline.models import SegmentationModel, build_model, save_model
 
 _SHOWN = 12
 
 
-def import_checkpoint(path: Path, protocol_path: Path, out: Path, backbone: str = "") -> str:
+def import_checkpoint(
+    path: Path, protocol_path: Path, out: Path, backbone: str = "", norm_act: NormAct = "iabn"
+) -> str:
     """Write an original checkpoint as model.safetensors of the protocol's step; return what was done, in a line.
 
     `backbone` is that of the code base unless named. In-place ABN scales by |gamma| + 1e-5, so norm weights become
-    that. Raises ArtifactError with the reason if the file cannot be read as tensors alone, or its tensors are not
+    that, unless `norm_act` says that the norms were plain; where a weight is negative, so that it matters, the line
+    says so. Raises ArtifactError with the reason if the file cannot be read as tensors alone, or its tensors are not
     those of this network and task.
     """
     protocol = read_protocol(protocol_path)
     state = read_original(path)
-    model = convert_original(path, state, protocol, backbone)
+    model = convert_original(path, state, protocol, backbone, norm_act)
     about = {**protocol.identity(), "order": list(protocol.order), "imported_from": path.name}
     save_model(out, model, about)
-    return f"wrote {out}: {len(state)} tensors, {model.backbone}, classifiers {model.classes_per_step}"
+    done = f"wrote {out}: {len(state)} tensors, {model.backbone}, classifiers {model.classes_per_step}"
+    layout = layout_of(state)
+    negative = layout.negative_scales(state) if layout else 0
+    return f"{done}\n{_warning(negative, norm_act)}" if negative else done
+
+
+def _warning(negative: int, norm_act: NormAct) -> str:
+    read = {
+        "iabn": "by their magnitude, as in-place ABN does; if trained with plain ABN, import with --norm-act abn",
+        "abn": "with their sign, as plain ABN does; if trained with in-place ABN, import with --norm-act iabn",
+    }
+    return f"WARNING: {negative} norm weights are negative and were read {read[norm_act]}"
 
 
 def convert_original(
-    path: Path, state: Mapping[str, Tensor], protocol: Protocol, backbone: str = ""
+    path: Path, state: Mapping[str, Tensor], protocol: Protocol, backbone: str = "", norm_act: NormAct = "iabn"
 ) -> SegmentationModel:
     """Return the network with an original's tensors.
 
@@ -49,7 +63,7 @@ def convert_original(
     # Random weights of this size would take seconds and be overwritten at once.
     with torch.device("meta"):
         model = build_model(backbone or layout.backbone, sizes, layout.classifier)
-    converted, unknown = layout.convert(state)
+    converted, unknown = layout.convert(state, norm_act)
     own = model.state_dict()
     counters = {key for key in own if key.endswith("num_batches_tracked")}
     if problems := _problems(converted, unknown, {key: own[key] for key in own.keys() - counters}):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from torch import Tensor
 
@@ -32,6 +33,10 @@ _SSUL_HEAD = {
 """Beginnings of the originals' names -> ours."""
 
 
+NormAct = Literal["iabn", "abn"]
+"""The originals' option `--norm_act`: in-place activated norms (iabn, iabn_sync), or plain ones (abn)."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """One code base's names, and the network of ours that they fill."""
@@ -51,8 +56,11 @@ class Layout:
     inplace_norm: bool = False
     """Whether norms scale by |weight| + 1e-5, as in-place ABN does (web_wilss.md 3.2)."""
 
-    def convert(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Return the tensors under our names, and the names that are none of this layout."""
+    def convert(self, state: Mapping[str, Tensor], norm_act: NormAct = "iabn") -> tuple[dict[str, Tensor], list[str]]:
+        """Return the tensors under our names, and the names that are none of this layout.
+
+        `norm_act`: scales of in-place norms become |weight| + 1e-5, those of plain ones (`abn`) stay.
+        """
         converted, unknown = {}, []
         for key, value in state.items():
             try:
@@ -60,9 +68,16 @@ class Layout:
             except ValueError:
                 unknown.append(key)
                 continue
-            is_scale = self.inplace_norm and value.ndim == 1 and name.endswith("weight")
-            converted[name] = value.abs() + pretrained.ABN_EPS if is_scale else value
+            folded = norm_act == "iabn" and self._is_scale(name, value)
+            converted[name] = value.abs() + pretrained.ABN_EPS if folded else value
         return converted, unknown
+
+    def negative_scales(self, state: Mapping[str, Tensor]) -> int:
+        """Return how many norm weights are negative, which in-place and plain norms read differently."""
+        return sum(int((value < 0).sum()) for key, value in state.items() if self._is_scale(key, value))
+
+    def _is_scale(self, name: str, value: Tensor) -> bool:
+        return self.inplace_norm and value.ndim == 1 and name.endswith("weight")
 
     def classifier_sizes(self, state: Mapping[str, Tensor]) -> list[int]:
         """Return how many outputs each classifier has; empty if there is none, or one is missing in between."""

@@ -1,4 +1,4 @@
-"""`python -m pipeline.miniweb minivoc|site|serve|train-captioner`."""
+"""`python -m pipeline.miniweb minivoc|site|serve|label-sample|train-captioner`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ def main(argv: list[str] | None = None) -> int:
     serve.add_argument("--log", type=Path, help="write requests per address here as JSON")
     serve.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND ...")
     serve.set_defaults(run=_serve)
+    labels = commands.add_parser(
+        "label-sample", help="label a share of the candidates, as a person would, for calibrate"
+    )
+    labels.add_argument("--truth", type=Path, required=True, help="truth.parquet of the site")
+    labels.add_argument("--manifest", type=Path, required=True, help="manifest of the candidates")
+    labels.add_argument("--share", type=float, default=0.25, help="share of the candidates that is labelled")
+    labels.add_argument("--out", type=Path, required=True, help="CSV with image_id, class_id, right")
+    labels.set_defaults(run=_labels, records_cost=False)
     captioner = commands.add_parser("train-captioner", help="train the tiny captioner on drawn scenes")
     captioner.add_argument("--out", type=Path, required=True)
     captioner.add_argument("--seed", type=int, default=0)
@@ -55,6 +63,13 @@ def _serve(arguments: argparse.Namespace) -> None:
     if not command:
         raise ValueError("serve needs a command after `--`, for example: serve --root data/miniweb -- make crawl")
     raise SystemExit(serve_while(arguments.root, command, arguments.log))
+
+
+def _labels(arguments: argparse.Namespace) -> None:
+    from pipeline.miniweb.labels import write_labelled_sample
+
+    count = write_labelled_sample(arguments.truth, arguments.manifest, arguments.share, arguments.out)
+    print(f"wrote {arguments.out}: {count} labels")
 
 
 def _captioner(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ report alone.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -82,15 +82,44 @@ def build_site(root: Path, settings: MiniWeb, protocols: Sequence[Path]) -> None
                 truths.append(truth)
                 progress.update()
         write_json(folder / "index.json", entries)
-        write_table(folder / "truth.parquet", truths, TRUTH)
+        write_table(folder / "truth.parquet", _with_ids(truths, protocols[0]), TRUTH)
+
+
+def _with_ids(truths: list[TruthRow], protocol: Path) -> list[TruthRow]:
+    """Return the truth in the protocol's class ids; drawn classes that it has no id for are left out."""
+    ids = {drawn: class_id for class_id, drawn in drawn_classes(read_protocol(protocol).class_names).items()}
+    return [
+        {
+            **truth,
+            "query_class": ids[truth["query_class"]],
+            "class_ids": [ids[c] for c in truth["class_ids"] if c in ids],
+        }
+        for truth in truths
+    ]
 
 
 def _facts(protocols: Sequence[Path]) -> tuple[list[int], list[int], list[str]]:
     loaded = sorted(map(read_protocol, protocols), key=lambda protocol: protocol.step)
     steps = loaded[0].classes_per_step
-    base = [c for c in steps[0] if c]
-    new = [c for classes in steps[1:] for c in classes]
+    drawn = drawn_classes(loaded[0].class_names)
+    base = [drawn[c] for c in steps[0] if c]
+    new = [drawn[c] for classes in steps[1:] for c in classes]
     return base, new, [row.image for row in loaded[0].val]
+
+
+def drawn_classes(names: Mapping[int, str]) -> dict[int, int]:
+    """Return by class id of a protocol the class that is drawn, matched by name.
+
+    Raises ValueError for a class that the mini web has no drawing of.
+    """
+    known = {name: number for number, name in enumerate(CLASS_NAMES)}
+    drawn = {}
+    for class_id, name in names.items():
+        number = known.get("".join(name.lower().split()))
+        if not number:
+            raise ValueError(f"the mini web draws no `{name}`; it has {', '.join(CLASS_NAMES[1:])}")
+        drawn[class_id] = number
+    return drawn
 
 
 def _plan(settings: MiniWeb, base: Sequence[int], new: Sequence[int], evaluation: Sequence[str]) -> Iterator[Plan]:

@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 
 from pipeline.artifacts import ArtifactError, atomic_path
 from pipeline.models import deeplab, segformer, small_cnn, small_segformer, timm_backbone  # noqa: F401  (they register their names)
+from pipeline.models.dual import split_branches
 from pipeline.models.network import Features, Output, SegmentationModel
 from pipeline.models.norm import apply_norm
 from pipeline.models.pretrained import load_pretrained
-from pipeline.models.registry import build_parts, names, register
+from pipeline.models.registry import COMMON, build_parts, check_backbone, names, register
 from pipeline.runtime.tensors import ready_to_save
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Output",
     "SegmentationModel",
     "build_model",
+    "check_backbone",
     "load_model",
     "load_pretrained",
     "names",
@@ -41,11 +43,17 @@ def build_model(
     """Return a freshly initialised network with one classifier per entry of `classes_per_step`.
 
     `classifier` is `linear` (1x1 convolution) or `conv` (SSUL's, ciss_methods.md 3.4). `options` are those of the
-    backbone, and for all of them `norm`: `plain` (default) or `sync`, statistics shared across processes.
+    backbone, and for all of them `norm`: `plain` (default) or `sync`, statistics shared across processes, and
+    `branches`: 1 (default), or 2 parallel ones for every convolution that can be merged again (dual.py).
+    `log_odds`: how many channels, the first ones, were trained under a softmax and are read as sigmoid logits.
     Raises ValueError for an unknown backbone, classifier, option or option value.
     """
     chosen = dict(options or {})
-    body, head = build_parts(backbone, {key: value for key, value in chosen.items() if key != "norm"})
+    body, head = build_parts(backbone, {key: value for key, value in chosen.items() if key not in COMMON})
+    if chosen.get("branches", 1) != 1:
+        if chosen["branches"] != 2:
+            raise ValueError(f"a convolution has 1 or 2 branches, got branches {chosen['branches']!r}")
+        split_branches(body, head, backbone)
     model = SegmentationModel(body, head, classes_per_step, backbone, classifier, chosen)
     apply_norm(model, chosen.get("norm", "plain"))
     return model

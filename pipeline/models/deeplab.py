@@ -28,6 +28,8 @@ class AsppHead(nn.Module):
     `window` is the side of a training crop's feature map: evaluation pools over windows of that size.
     """
 
+    dual_groups = ((("branches.0", "branches.1", "branches.2", "branches.3"), "fuse.0.0"),)
+
     def __init__(self, channels_in: int, stride: int, window: int, channels: int = 256) -> None:
         super().__init__()
         self.channels, self.window = channels, window
@@ -56,6 +58,8 @@ class ConcatenatedHead(nn.Module):
     The context branch is the global mean in training and in evaluation (ciss_methods.md 3.4).
     """
 
+    dual_groups = tuple(((f"branches.{i}.0",), f"branches.{i}.1.0") for i in range(4))
+
     def __init__(self, channels_in: int, stride: int, channels: int = 256) -> None:
         super().__init__()
         self.channels = channels
@@ -72,6 +76,20 @@ class ConcatenatedHead(nn.Module):
         """Return pre-logits (B, channels, h, w). Raises ValueError for one image in training without `sync` norm."""
         context = _normalisable(self.pooled, x.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *x.shape[-2:])
         result: Tensor = self.fuse(torch.cat([*(branch(x) for branch in self.branches), context], dim=1))
+        return result
+
+
+class RefinedHead(ConcatenatedHead):
+    """SSUL's pyramid followed by a 3x3 convolution, norm and ReLU (STAR, recent_methods.md 4.2): no output below 0."""
+
+    def __init__(self, channels_in: int, stride: int, channels: int = 256) -> None:
+        super().__init__(channels_in, stride, channels)
+        self.refine = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), norm_act(channels, 0))
+        _initialise(self.refine, nn.init.kaiming_normal_)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return pre-logits (B, channels, h, w). Raises ValueError for one image in training without `sync` norm."""
+        result: Tensor = self.refine(super().forward(x))
         return result
 
 
@@ -125,10 +143,21 @@ def _wide_resnet38(*, window: int = 56) -> Parts:
     return body, AsppHead(body.channels, body.stride, window)
 
 
-@register("deeplabv3_resnet101_ssul")
-def _resnet101_ssul() -> Parts:
+def _torchvision_body() -> ResNetBody:
     body = ResNetBody(LAYERS[101], slope=0, late_dilation=True)
     for module in body.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.01
+    return body
+
+
+@register("deeplabv3_resnet101_ssul")
+def _resnet101_ssul() -> Parts:
+    body = _torchvision_body()
     return body, ConcatenatedHead(body.channels, body.stride)
+
+
+@register("deeplabv3_resnet101_star")
+def _resnet101_star() -> Parts:
+    body = _torchvision_body()
+    return body, RefinedHead(body.channels, body.stride)

@@ -37,7 +37,8 @@ def to_tokens(x: Tensor) -> Tensor:
 
 def to_map(tokens: Tensor, grid: Grid) -> Tensor:
     """Return tokens (B, h w, C) as a map (B, C, h, w), channels last in memory."""
-    return tokens.transpose(1, 2).unflatten(2, grid)
+    # Not `unflatten`: a trace would keep the grid of the image it was traced with.
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *grid)
 
 
 class DropPath(nn.Module):
@@ -58,6 +59,8 @@ class DropPath(nn.Module):
 
 class OverlapEmbedding(nn.Module):
     """A strided convolution whose patches overlap, and layer norm."""
+
+    dual_groups = ((("proj",), ""),)
 
     def __init__(self, channels_in: int, channels: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -114,6 +117,8 @@ class EfficientAttention(nn.Module):
 
 class MixFeedForward(nn.Module):
     """Two linear layers with a depth-wise 3x3 convolution and GELU between; it gives the tokens their position."""
+
+    dual_groups = ((("dwconv",), ""),)
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.classifier import make_classifier, n_outputs
+from pipeline.models.log_odds import checked_channels, with_log_odds
 
 
 class Features(NamedTuple):
@@ -47,7 +48,8 @@ class SegmentationModel(nn.Module):
     `body` must offer `channels` and `stride` and return Features; `head` maps body features to
     `head.channels` channels, or all Features if it declares `takes_features = True` (SegFormer).
     `classes_per_step[s]` is the number of outputs added at step s, `classifier` their kind (classifier.py);
-    `backbone` and `options` say what body and head were built from. Raises ValueError for an unknown kind.
+    `backbone` and `options` say what body and head were built from; the option `log_odds: n` turns the first n
+    channels, trained under a softmax, into sigmoid logits (log_odds.py). Raises ValueError for an unknown kind.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class SegmentationModel(nn.Module):
         self.body = body
         self.head = head
         self.classifiers = nn.ModuleList(make_classifier(classifier, channels_of(head), n) for n in classes_per_step)
+        self.log_odds = checked_channels(self.options.get("log_odds", 0), sum(classes_per_step))
 
     @property
     def classes_per_step(self) -> list[int]:
@@ -77,4 +80,6 @@ class SegmentationModel(nn.Module):
         features = self.body(images)
         pre_logits = self.head(features if getattr(self.head, "takes_features", False) else features.body)
         logits = torch.cat([classifier(pre_logits) for classifier in self.classifiers], dim=1)
+        if self.log_odds:
+            logits = with_log_odds(logits, self.log_odds)
         return Output(logits, features.body, (*features.maps, pre_logits), features.attention)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.artifacts import ArtifactError, file_sha256
+from pipeline.models.dual import doubled
 
 ABN_EPS = 1e-5
 _CLASSIFIER = re.compile(r"(fc|classifier)\.")
@@ -50,7 +51,7 @@ def load_pretrained(body: nn.Module, path: str | Path, sha256: str | None = None
     weights = read_weights(path, sha256)
     try:
         rename: Callable[..., dict[str, Tensor]] = getattr(body, "convert", convert)
-        converted = rename(weights)
+        converted = doubled(body, rename(weights))
         _check(converted, body.state_dict())
     except ValueError as error:
         raise ArtifactError(f"weights {path} do not fit: {error}; use the file of this backbone") from None

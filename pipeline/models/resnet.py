@@ -19,6 +19,8 @@ _PLANS = {16: ((1, 2, 2, 1), (1, 1, 1, 2)), 8: ((1, 2, 1, 1), (1, 1, 2, 4))}
 class Bottleneck(nn.Module):
     """1x1, 3x3 (stride, dilation), 1x1 with batch norm; returns the sum with the shortcut, not activated."""
 
+    dual_groups = ((("conv2",), "norm2"),)
+
     def __init__(self, channels_in: int, width: int, stride: int, dilation: int, slope: float) -> None:
         super().__init__()
         channels, self.slope = 4 * width, slope

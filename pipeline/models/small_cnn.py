@@ -19,6 +19,8 @@ __all__ = ["SmallBody", "SmallHead", "norm_act"]
 
 
 class _Residual(nn.Module):
+    dual_groups = ((("branch.0",), "branch.1.0"), (("branch.2",), "branch.3"))
+
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
         self.branch = nn.Sequential(
@@ -40,6 +42,8 @@ class _Residual(nn.Module):
 
 class SmallBody(nn.Module):
     """Four residual stages with a top-down path; `channels` outputs at `stride`."""
+
+    dual_groups = ((("stem.0",), "stem.1.0"),)
 
     def __init__(self, widths: tuple[int, int, int, int] = (32, 48, 96, 160), stride: int = 4) -> None:
         super().__init__()
@@ -79,6 +83,8 @@ class SmallHead(nn.Module):
 
     `window` is the side of a training crop's feature map (24 for a 96 crop at stride 4).
     """
+
+    dual_groups = ((("near",), ""),)
 
     def __init__(self, channels_in: int, channels: int = 96, window: int = 24) -> None:
         super().__init__()

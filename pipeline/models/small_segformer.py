@@ -23,6 +23,8 @@ SIZE = MixTransformerSize(
 class ConvEmbedding(nn.Module):
     """Three 3x3 convolutions to stride 4 and layer norm."""
 
+    dual_groups = ((("stem.0",), "stem.1.0"), (("stem.2",), "stem.3.0"), (("stem.4",), ""))
+
     def __init__(self, channels: int, width: int = 24) -> None:
         super().__init__()
         self.stem = nn.Sequential(
@@ -42,6 +44,8 @@ class ConvEmbedding(nn.Module):
 
 class NormalisedFeedForward(nn.Module):
     """Mix feed-forward with batch norm after every convolution, leaky ReLU for GELU."""
+
+    dual_groups = ((("layers.2",), "layers.3.0"),)
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()

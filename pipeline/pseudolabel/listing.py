@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artifacts import NEW_CLASSES, PSEUDOLABELS, TRAIN_LIST, read_table, write_table
+from pipeline.artifacts import NEW_CLASSES, PSEUDOLABELS, TRAIN_LIST, read_provenance, read_table, write_table
 from pipeline.artifacts.rows import TrainRow
+from pipeline.config import CrawlIngest
+from pipeline.datasets.evaluation_images import evaluation_hashes, near_evaluation
 from pipeline.datasets.memory import select_memory
 from pipeline.datasets.protocol_file import Protocol, read_protocol
 
@@ -39,16 +41,31 @@ def write_train_list(protocol: Path, out: Path, sources: Sources | None = None) 
     step, sources = read_protocol(protocol), sources or Sources()
     rows = _own_rows(step, sources)
     if not rows:
+        if sources.selection is None:
+            raise ValueError(f"no image of the data set shows a class of step {step.step}; use new_images: web")
         raise ValueError(f"no image is left for step {step.step} with filters `{sources.filters}`; loosen a threshold")
     # An image of a new class must not come back as a negative of every new class, nor twice.
     rows += _without(rows, _replay_rows(sources.pseudolabels))
     rows += _memory_rows(step, sources, taken=rows)
-    evaluation = {image.id for image in step.val}
+    _refuse_evaluation_images(step, rows, sources)
+    write_table(out, rows, TRAIN_LIST, provenance={"filters": sources.filters if sources.selection else ""})
+    return rows
+
+
+def _refuse_evaluation_images(protocol: Protocol, rows: list[TrainRow], sources: Sources) -> None:
+    evaluation = {image.id for image in protocol.evaluation}
     leaked = sorted(row["image_id"] for row in rows if row["image_id"] in evaluation)
     if leaked:
         raise ValueError(f"{len(leaked)} evaluation images are in the training list, first {leaked[0]}")
-    write_table(out, rows, TRAIN_LIST, provenance={"filters": sources.filters if sources.selection else ""})
-    return rows
+    # Crawled images were compared by the crawl. Imported ones have the sha256 of their bytes as id, no data set's.
+    if sources.pseudolabels and "imported_from" in read_provenance(sources.pseudolabels):
+        replayed = [row["image"] for row in rows if row["role"] == "replay"]
+        near = near_evaluation(replayed, evaluation_hashes(protocol), CrawlIngest().near_duplicate_bits)
+        if alike := [image for image, same in zip(replayed, near, strict=True) if same]:
+            raise ValueError(
+                f"{len(alike)} imported replay images look like evaluation images, first {alike[0]}; import again "
+                "with --protocol, which leaves them out"
+            )
 
 
 def _own_rows(protocol: Protocol, sources: Sources) -> list[TrainRow]:

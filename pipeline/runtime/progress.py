@@ -12,7 +12,11 @@ processed: Counter[str] = Counter()
 
 
 class Progress:
-    """Prints `label: 120/500 images, 63.1/s, 6 s left` at most every `interval` seconds."""
+    """Prints `label: 120/500 images, 63.1/s, 6 s left` at most every `interval` seconds.
+
+    The time left counts from the end of the first update on, which bears what is done once (a model, an index); with
+    that update alone there is none to say.
+    """
 
     def __init__(
         self,
@@ -27,6 +31,8 @@ class Progress:
         self.done = 0
         self._start = self._last = time.monotonic()
         self._first = 0
+        self._warm: tuple[int, float] | None = None
+        """Items done and the time after the first update."""
 
     def start_from(self, done: int) -> None:
         """Count `done` items as finished earlier, so that a resumed rate is honest."""
@@ -37,6 +43,7 @@ class Progress:
         self.done += n
         processed[self.unit] += n
         now = time.monotonic()
+        self._warm = self._warm or (self.done, now)
         if now - self._last >= self.interval or self.done == self.total:
             self._last = now
             self._print(now, note)
@@ -47,8 +54,13 @@ class Progress:
 
     def _print(self, now: float, note: str) -> None:
         rate = (self.done - self._first) / max(now - self._start, 1e-9)
-        left = (self.total - self.done) / rate if rate > 0 else float("inf")
-        end = f" ({now - self._start:.1f} s)" if self.done >= self.total else f", {left:.0f} s left"
+        end = f" ({now - self._start:.1f} s)" if self.done >= self.total else self._left(now)
         note = f", {note}" if note else ""
         line = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s{end}{note}"
         print(line, file=self.stream, flush=True)
+
+    def _left(self, now: float) -> str:
+        done, since = self._warm or (self.done, now)
+        if self.done == done:
+            return ""
+        return f", {(self.total - self.done) * (now - since) / (self.done - done):.0f} s left"

@@ -2,7 +2,7 @@
 
 from pipeline.runtime.lazy import lazy_names
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 
 __getattr__ = lazy_names(
     __name__,

@@ -54,7 +54,7 @@ def _train(arguments: argparse.Namespace) -> None:
             train_step(arguments.assemble(arguments))
     except PreemptedError as notice:
         if os.environ.get("RANK", "0") == "0":
-            print(f"{notice}; run it again to continue", file=sys.stderr)
+            print(f"{notice}; run the same command to go on", file=sys.stderr)
         raise SystemExit(EXIT_CODE) from None
     except LostProcessError as error:
         print(f"process {os.environ['RANK']}: {error}", file=sys.stderr)

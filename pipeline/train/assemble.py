@@ -18,13 +18,16 @@ from pipeline.artifacts import TRAIN_LIST, ArtifactError, Layout, file_sha256, r
 from pipeline.config import Config, Phase, Train
 from pipeline.datasets.protocol_file import Protocol, read_protocol
 from pipeline.methods import Heads, Method, StepInfo, get, overridden, settings_of
-from pipeline.methods.recipes import get_recipe
+from pipeline.methods.recipes import get_recipe, recipe_departures, recipe_settings
 from pipeline.models import SegmentationModel, build_model, load_model, load_pretrained
 from pipeline.runtime.weights import recognise_weights
 from pipeline.train import STAGE_VERSION, resume
 from pipeline.train.best import StepScore
 from pipeline.train.data import BatchSource, Loading
 from pipeline.train.engine import Step
+
+_NO_RESULT = {"tensorboard", "checkpoint_every", "world_size"}
+"""Keys of `train` that change no weight, or only by rounding."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,16 @@ def assemble_base(config: Config, recipe: str, seed: int, protocol_path: Path, l
         )
     info = _info(protocol, config.train.base, seed, config.train.backbone)
     torch.manual_seed(seed)
-    model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), config.train.backbone_options)
+    options = {**config.train.backbone_options, **cls.network_options(None)}
+    model = _build(config.train.backbone, cls.heads(None, info.classes_per_step), options)
     inputs = _pretrained(model, config.train) if config.train.pretrained else {}
-    method = cls(None, info)
+    context = (protocol.dataset, protocol.task, config.train.backbone)
+    settings = recipe_settings(recipe, config.train.recipes.get(recipe, {}), *context)
+    for line in recipe_departures(recipe, settings, *context) if distributed.is_main() else ():
+        print(line, file=sys.stderr, flush=True)
+    inputs["settings"] = settings.model_dump()
+    method = cls(settings, info)
+    method.init_classifier(model)
     parts = _Parts(method, model, None, protocol, list_path, folder)
     return _step(config, config.train.base, parts, inputs)
 
@@ -85,6 +95,7 @@ def assemble_step(
     expected = protocol.identity() | {"step": protocol.step - 1}
     teacher = load_model(previous.model, expect=expected)
     _check_previous(previous.model, teacher, cls.heads(settings, info.classes_per_step[:-1]), info, config)
+    _check_options(previous.model, teacher, cls.network_options(settings), cls.recipe_for(settings))
     torch.manual_seed(seed)
     heads = cls.heads(settings, info.classes_per_step)
     model = _build(teacher.backbone, heads, teacher.options)
@@ -132,12 +143,22 @@ def _check_previous(path: Path, teacher: SegmentationModel, heads: Heads, info: 
         )
 
 
+def _check_options(path: Path, teacher: SegmentationModel, needed: Mapping[str, Any], recipe: str) -> None:
+    for name, value in needed.items():
+        if teacher.options.get(name) != value:
+            raise ArtifactError(
+                f"checkpoint {path} was built with {name} {teacher.options.get(name)!r}, the method needs {value!r}; "
+                f"train the base step with recipe `{recipe}`"
+            )
+
+
 def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -> Step:
     method, protocol, folder = parts.method, parts.protocol, parts.folder
     rows = read_table(parts.list_path, TRAIN_LIST)
     salient = method.wants_saliency(method.settings, protocol.dataset)
     saliency = Path(Layout.of(config).saliency("")) if salient else None
-    loading = Loading(phase.batch_size, config.train.gradient_accumulation, config.train.workers, saliency)
+    train = config.train
+    loading = Loading(phase.batch_size, train.gradient_accumulation, train.workers, saliency, train.replay_epoch)
     source = BatchSource(rows, protocol, config.datasets, method, loading)
     about = {**protocol.identity(), "order": list(protocol.order)}
     facts = {
@@ -146,14 +167,16 @@ def _step(config: Config, phase: Phase, parts: _Parts, inputs: dict[str, Any]) -
         "recipe_or_method": method.name,
         "seed": method.info.seed,
         "phase": phase.model_dump(),
-        "train": config.train.model_dump(exclude={"base", "step", "tensorboard", "checkpoint_every", "world_size"}),
+        "train": config.train.model_dump(exclude={"base", "step", "recipes", *_NO_RESULT}),
         "datasets": config.datasets.model_dump(),
         "list": file_sha256(parts.list_path),
         "version": STAGE_VERSION,
     }
     if distributed.is_main():
         _write_resolved(folder, facts)
-    header = {**about, "seed": method.info.seed, "method": method.name, "pipeline": __version__}
+    # Names travel with the model: it is used where its data set is not.
+    named = {"class_names": {str(c): protocol.class_names[c] for c in protocol.order if c}}
+    header = {**about, **named, "seed": method.info.seed, "method": method.name, "pipeline": __version__}
     score = StepScore(protocol, config.datasets, method) if config.train.keep == "best" else None
     return Step(
         method=method,
@@ -186,4 +209,7 @@ def _protocol(path: Path, base: bool) -> Protocol:
 
 def _info(protocol: Protocol, phase: Phase, seed: int, backbone: str) -> StepInfo:
     sizes = protocol.step_sizes
-    return StepInfo(protocol.dataset, protocol.task, protocol.step, sizes, phase.epochs, seed, backbone)
+    names = tuple(protocol.channel_names)
+    return StepInfo(
+        protocol.dataset, protocol.task, protocol.step, sizes, phase.epochs, seed, backbone, protocol.setting, names
+    )

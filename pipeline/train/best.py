@@ -78,14 +78,17 @@ class Best:
             (temporary / "facts.json").write_text(f'{{"score": {value!r}, "epoch": {epoch}}}\n')
 
     def restore(self, model: nn.Module) -> dict[str, Tensor]:
-        """Load the best weights into the model, remove the folder and return the method's state of that epoch."""
+        """Load the best weights into the model and return the method's state of that epoch."""
         distributed.any_process(False)  # until process 0 has written it
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
         state = load_file(self.folder / "method.safetensors")
         distributed.any_process(False)  # until every process has read it
-        if distributed.is_main():
-            shutil.rmtree(self.folder)
         return state
+
+    def drop(self) -> None:
+        """Remove the weights: once the step's own are written, and those that another training left."""
+        if distributed.is_main():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _record(self, epoch: int, value: float) -> None:
         rows = {}

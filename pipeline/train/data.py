@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from pipeline.datasets.protocol_file import Protocol
 from pipeline.datasets.samples import TrainListDataset
 from pipeline.datasets.tasks import Rule
 from pipeline.methods import Batch, Method
-from pipeline.train.sampler import InterleaveSampler, share
+from pipeline.train.sampler import InterleaveSampler, overwritten, share
 
 SECOND = ("replay", "memory")
 """Roles that fill every second place of a batch, so that half of it is old however few they are."""
@@ -26,16 +26,19 @@ SECOND = ("replay", "memory")
 
 @dataclass(frozen=True)
 class Loading:
-    """How batches are read: images of an optimizer step, micro-batches per process, worker processes, saliency maps."""
+    """How batches are read: images of an optimizer step, micro-batches per process, worker processes, maps, epoch."""
 
     batch_size: int
     accumulate: int = 1
     workers: int = 0
     saliency: Path | None = None
+    epoch: Literal["first", "larger"] = "first"
+    """What an epoch with replay images or exemplars is one pass of: the step's images, or the larger of both sets."""
 
 
 class BatchSource:
-    """Gives the batch of every iteration. Replay images and exemplars, if any, alternate with the step's images.
+    """Gives the batch of every iteration. Replay images and exemplars, if any, alternate with the step's images, or
+    are written over half of each batch (`Method.exemplar_mixing`).
 
     With several processes `batch_size` is that of all together; each gets its share of the very batch that one
     process would see, in the order of its `accumulate` micro-batches. Raises ValueError if there are too few images
@@ -75,12 +78,16 @@ class BatchSource:
             saliency=loading.saliency,
         )
         self._sizes = (len(first), len(replay))
+        self._overwrites = method.exemplar_mixing(method.settings) == "overwrite"
+        self._epoch_of = loading.epoch
         self.batches_per_epoch = len(self._order(0)) // self.batch_size
 
     def _order(self, epoch: int) -> list[int]:
         n_first, n_replay = self._sizes
+        if n_replay and self._overwrites:
+            return overwritten(n_first, n_replay, self.batch_size, (self.seed, epoch))
         if n_replay:
-            sampler = InterleaveSampler(n_first, n_replay, seed=self.seed, length="first")
+            sampler = InterleaveSampler(n_first, n_replay, seed=self.seed, length=self._epoch_of)
             sampler.set_epoch(epoch)
             return list(sampler)
         return np.random.default_rng((self.seed, epoch)).permutation(n_first).tolist()
@@ -97,10 +104,17 @@ class BatchSource:
             yield from self._load([self._share(batch) for batch in chosen], continued=offset > 0)
             iteration += len(chosen)
 
-    def calibration(self) -> Iterator[Batch]:
-        """Yield one pass over the training data in micro-batches, as calibration of entropy thresholds sees it."""
-        for batch in self.batches(0, self.batches_per_epoch):
-            yield from batch.split(self.accumulate)
+    def calibration(self, ids: bool = False) -> Iterator[Batch]:
+        """Yield one pass over the training data in micro-batches, as calibration of entropy thresholds sees it.
+
+        With `ids` the masks hold the data set's class ids, not the step's labels.
+        """
+        self.dataset.show_ids = ids
+        try:
+            for batch in self.batches(0, self.batches_per_epoch):
+                yield from batch.split(self.accumulate)
+        finally:
+            self.dataset.show_ids = False
 
     def _share(self, batch: list[int]) -> list[int]:
         n_first, n = self._sizes[0], self.accumulate

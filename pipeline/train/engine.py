@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from pipeline.train.best import Best, Score
 from pipeline.train.data import BatchSource
 from pipeline.train.preemption import PreemptedError, Preemption
 from pipeline.train.runlog import RunLog, SilentLog
-from pipeline.train.schedules import warmup_poly
+from pipeline.train.schedules import warm_poly, warmup_poly
 from pipeline.train.shared_norm import check_shared, share_statistics
 
 
@@ -80,9 +81,13 @@ def train_step(step: Step) -> None:
     with Preemption() as preemption:
         start, cost = _begin(step, extra, optimizer)
         if start == 0 and step.teacher is not None:
-            batches = preemption.watched(_on(step.source.calibration(), device))
+            masks = step.source.calibration(ids=step.method.calibrates_on_ids)
+            batches = preemption.watched(_on(masks, device))
             step.method.calibrate(batches, step.teacher)
+            step.method.prepare(step.model, step.teacher, partial(_passes, step, preemption, device), step.phase.lr)
         best = Best(step.folder, step.score) if step.score else None
+        if best is not None and start == 0:
+            best.drop()
         log = _log(step, start)
         for iteration, batch in enumerate(_on(step.source.batches(start, step.iterations), device), start):
             terms = _iterate(step, extra, optimizer, batch, iteration)
@@ -94,9 +99,22 @@ def train_step(step: Step) -> None:
                 log.flush()
                 _save(step, extra, optimizer, iteration + 1, cost)
                 if asked:
-                    raise PreemptedError(f"{step.folder}: SIGTERM, state saved after {iteration + 1} iterations")
+                    raise PreemptedError(
+                        f"{step.folder}: {preemption.name}, state saved after {iteration + 1} iterations"
+                    )
         log.close()
-        _finish(step, cost, step.method.state() if best is None else best.restore(step.model))
+        if best is not None:
+            step.method.load_state(best.restore(step.model), resumed=True)
+        step.method.finish(step.model, step.teacher, partial(_passes, step, preemption, device, 1))
+        _finish(step, cost, step.method.state())
+        if best is not None:
+            best.drop()
+
+
+def _passes(step: Step, preemption: Preemption, device: torch.device, epochs: int) -> Iterator[Batch]:
+    """Yield so many epochs of training batches, from the first."""
+    batches = step.source.batches(0, epochs * step.source.batches_per_epoch)
+    yield from preemption.watched(_on(batches, device))
 
 
 def _join(step: Step, extra: nn.Module | None, device: torch.device) -> None:
@@ -192,10 +210,13 @@ def _check_finite(step: Step, batch: Batch, terms: Mapping[str, Tensor], iterati
 
 
 def _set_rates(step: Step, optimizer: torch.optim.Optimizer, iteration: int) -> None:
-    first = -(-step.method.constant_epochs() * step.iterations // step.phase.epochs)
-    factor = warmup_poly(iteration, step.iterations, first)
+    if warm := step.method.warm_share():
+        factor = warm_poly(iteration, step.iterations, warm * step.iterations)
+    else:
+        first = -(-step.method.constant_epochs() * step.iterations // step.phase.epochs)
+        factor = warmup_poly(iteration, step.iterations, first)
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * factor
+        group["lr"] = max(step.method.lr_floor(), group["initial_lr"] * factor)
 
 
 def _optimizer(step: Step, extra: nn.Module | None) -> torch.optim.Optimizer:

@@ -1,4 +1,7 @@
-"""SIGTERM as a request to save and leave: what a scheduler sends before it takes a machine away."""
+"""SIGTERM and Ctrl-C as a request to save and leave: what a scheduler or a person sends before the machine is needed.
+
+A second Ctrl-C ends the process at once.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +23,27 @@ class PreemptedError(Exception):
 
 
 class Preemption:
-    """Within the block SIGTERM sets `asked` in place of ending the process. Outside the main thread it does nothing."""
+    """Within the block a signal sets `asked` in place of ending the process; none does outside the main thread."""
 
     def __init__(self) -> None:
         self.asked = False
-        self._before: Any = None
+        self.name = "SIGTERM"
+        """Which signal asked."""
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Preemption:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._ask)
+            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked, self.name = True, "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
 
     def anywhere(self) -> bool:
         """Return whether any process of the job was asked; all processes get the same answer."""
@@ -46,5 +53,5 @@ class Preemption:
         """Yield the items; raises PreemptedError between two of them if asked. For work that saves nothing."""
         for item in items:
             if self.asked:
-                raise PreemptedError("SIGTERM before the first iteration; nothing to save")
+                raise PreemptedError(f"{self.name} before the first iteration; nothing to save")
             yield item

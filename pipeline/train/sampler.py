@@ -67,6 +67,27 @@ class InterleaveSampler:
             yield from (int(index) + shift for index in chosen)
 
 
+def overwritten(n_first: int, n_second: int, batch_size: int, seed: tuple[int, ...]) -> list[int]:
+    """Return the indices of one pass over the first set, each full batch half overwritten by the second's.
+
+    Of every batch a random `batch_size // 2` places take the image at the same place of a batch of the second set
+    (shifted by n_first), which is read by permutations. As without a second set, the last images that fill no batch
+    are left out. Order depends on `seed` alone.
+
+    Source: SSUL (NeurIPS 2021), SSUL-M; ciss_methods.md 2.7.
+    """
+    rng = np.random.default_rng(seed)
+    batches = rng.permutation(n_first)[: n_first // batch_size * batch_size].reshape(-1, batch_size)
+    reading = np.random.default_rng((*seed, 1))
+    passes = -(-batches.size // n_second)
+    second = np.concatenate([reading.permutation(n_second) for _ in range(passes)])
+    second = n_first + second[: batches.size].reshape(batches.shape)
+    for step, exemplars in zip(batches, second, strict=True):
+        places = reading.permutation(batch_size)[: batch_size // 2]
+        step[places] = exemplars[places]
+    return [int(index) for index in batches.ravel()]
+
+
 def share(batch: Sequence[int], n_first: int, world_size: int, rank: int) -> list[int]:
     """Return a process's share of a batch of one process: new-class and replay images in turn.
 

@@ -18,7 +18,7 @@ def warmup_poly(iteration: int, total: int, start: int) -> float:
     return 1.0 if iteration < start else poly(iteration, total)
 
 
-def warm_poly(iteration: int, total: int, warm: int, first: float = 1e-3) -> float:
+def warm_poly(iteration: int, total: int, warm: float, first: float = 1e-3) -> float:
     """Return SSUL's schedule for ADE20K: a linear rise from `first` over `warm` iterations times poly."""
     rise = min(1.0, iteration / warm)
     return (first * (1 - rise) + rise) * poly(iteration, total)

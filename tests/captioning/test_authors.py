@@ -52,16 +52,30 @@ def test_corrected_classes_give_the_dog_its_images(tmp_path: Path) -> None:
     assert lists(out)["2007_000061"] == [], "man, woman and dog are neither person nor table by the released score"
 
 
-@pytest.mark.parametrize("correct", [False, True])
+@pytest.mark.parametrize(
+    ("way", "expected", "repeated"),
+    [
+        ("shipped", (9265, 697, 620, 19227), 19553),
+        ("exchanged", (9740, 526, 316, 20006), 20299),
+        ("labels", (9742, 526, 314, 20010), 20303),
+    ],
+)
 def test_counts_of_the_authors_folder_stand_beside_the_found_ones(
-    correct: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    way: str, expected: tuple[int, ...], repeated: int, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     nouns, classes = write_folder(tmp_path)
+    # Three rows of the authors' file are empty, and name their class only in a file made from the labels.
+    text = classes.read_bytes() if way == "labels" else classes.read_bytes().replace(b"airplane ", b"")
+    classes.write_bytes(text)
     monkeypatch.setattr(released, "AUTHORS_LINES", 14)
     words = ["filter", "--rule", "released", "--noun-folder", str(nouns), "--class-file", str(classes)]
-    assert main([*words, *["--correct-classes"] * correct, "--out", str(tmp_path / "out")]) == 0
+    words += ["--correct-classes"] * (way != "shipped")
+    assert main([*words, "--closure", "repeated", "--out", str(tmp_path / "r")]) == 0
     said = capsys.readouterr().out
-    expected = (9742, 526, 314, 20010) if correct else (9265, 697, 620, 19227)
+    assert re.search(rf"images \(authors: {repeated}\)\nNOT the counts of .*, hypernyms repeated", said)
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
     for number, count in zip((2, 1, 0), expected, strict=False):
         assert re.search(rf"\d files get {number} images \(authors: {count}\)", said)
     assert re.search(rf"7 files of 14 lines, \d images \(authors: {expected[3]}\)", said)
@@ -69,7 +83,7 @@ def test_counts_of_the_authors_folder_stand_beside_the_found_ones(
 
 
 def test_the_counts_of_6_4_are_recognised() -> None:
-    shipped = released.AUTHORS_COUNTS[True]
+    shipped = released.AUTHORS_COUNTS["shipped"]
     outcome = released.Outcome(Counter(shipped), released.AUTHORS_LINES, shipped)
     assert outcome.report() == [
         "9265 files get 2 images (authors: 9265)", "697 files get 1 images (authors: 697)",
@@ -125,9 +139,21 @@ def test_exchange_is_reported_and_corrected(tmp_path: Path, capsys: pytest.Captu
     assert "2007_000032: lacks ['cat'], has too much []" in said and said.count("lacks") == 1
     corrected = ClassNames.read(tmp_path / "right.txt")
     assert not corrected.exchanged
+    assert dict(corrected.rows)["2007_000032"] == ("airplane", "cat"), "complete from the labels"
+    assert "7 of 7 rows from the labels, 0 from the file" in said
     assert dict(corrected.rows)["2007_000033"] == ("dog",)
     assert dict(corrected.rows)["2007_000063"] == ("table", "dog")
     assert (tmp_path / "right.txt").read_bytes().count(b"\r\n") == len(SOURCES) - 1
+
+
+def test_rows_without_labels_keep_their_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, classes = write_folder(tmp_path)
+    protocol_at(tmp_path / "p.json", train=(ImageRecord("2007_000068", "", "", (3, 8)),))
+    words = ["authors", "check-classes", "--class-file", str(classes), "--protocol", str(tmp_path / "p.json")]
+    assert main([*words, "--out", str(tmp_path / "right.txt")]) == 0
+    assert "1 of 7 rows from the labels, 6 from the file" in capsys.readouterr().out
+    rows = dict(ClassNames.read(tmp_path / "right.txt").rows)
+    assert rows["2007_000068"] == ("bird", "cat") and rows["2007_000033"] == ("dog",) and list(rows) == list(SOURCES)
 
 
 def test_noun_file_round_trip(tmp_path: Path) -> None:

@@ -29,6 +29,13 @@ def test_mutated_files_are_accepted_or_refused(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().out.startswith("2,000 inputs in ")
 
 
+@pytest.mark.slow
+def test_every_response_of_a_hostile_server_has_a_row(capfd: pytest.CaptureFixture[str]) -> None:
+    assert fuzz_intake.main(["--responses", "300", "--seed", "5"]) == 0
+    said = capfd.readouterr().out
+    assert said.startswith("300 responses in ") and " 0 without a row" in said and "'kept'" in said
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [(lambda: os._exit(1), "crashed"), (lambda: time.sleep(60), "hung"), (exhaust, "raised MemoryError"),

@@ -24,6 +24,7 @@ from pipeline.crawl_ingest.fetch.network import is_global, parse_overrides
 from pipeline.crawl_ingest.fetch.robots import RobotsRules, opts_out
 from pipeline.crawl_ingest.plan import query_limit, write_class_plan, write_plan
 from pipeline.crawl_ingest.pool.duplicates import HashIndex
+from tests.protocols import protocol_at
 
 AGENT = "ourbot/1.0 (+https://example.org)"
 SETTINGS = CrawlIngest()
@@ -353,6 +354,17 @@ def test_replay_plan_spreads_over_classes(protocols: list[Path], tmp_path: Path)
         write_plan("replay1", protocols[1], SETTINGS, out, captions)
     with pytest.raises(ValueError, match="--captions"):
         write_plan("replay1", protocols[0], SETTINGS, out)
+
+
+def test_without_images_old_classes_are_searched_for_by_name(tmp_path: Path) -> None:
+    names = {1: "bird", 2: "pottedplant", 3: "sheep"}
+    known = {"classes_per_step": ((0, 1, 2), (3,)), "order": (0, 1, 2), "class_names": names}
+    write_plan("replay1", protocol_at(tmp_path / "p.json", **known), SETTINGS, tmp_path / "q.parquet")
+    queries = read_table(tmp_path / "q.parquet", QUERIES)
+    assert [(q["text"], q["class_ids"], q["kind"]) for q in queries] == [
+        ("bird", [1], "class"),
+        ("potted plant", [2], "class"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def checked(pool: Pool, threshold: float) -> Pool:
 
 def test_without_the_check_tables_are_as_they_were(pool: Pool) -> None:
     assert pool.ingest() == [""] * 6
-    assert pq.read_schema(pool.out.with_suffix(".parquet")).equals(INGEST)
+    assert pq.read_schema(pool.out.with_suffix(".parquet")).equals(INGEST.schema)
     assert open_safety(Safety(), PoolState(pool.folder / "other", "p")) is None
 
 

@@ -56,7 +56,7 @@ def test_chain(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     if name == "own":
         run(datasets, "init", root)
     else:
-        run(datasets, "prepare", name.replace("-", "_"), "--root", root, "--subset")
+        run(datasets, "prepare", name, "--root", root, "--subset")
     chosen = [name, task, "--setting", setting, "--root", root]
     capsys.readouterr()
     run(datasets, "explain", *chosen)

@@ -1,5 +1,6 @@
 """`explain` and `compare-splits`: what a step contains, and how someone else's lists differ."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,41 @@ def test_every_difference_is_named(lists: Path, minivoc: Path, capsys: pytest.Ca
     assert "and 2 more" in output.out and "1 of 2 lists differ (steps 1)" in output.err
     assert main([*command, "--limit", "0"]) == 2
     assert all(f"mini_{i:06d}" in capsys.readouterr().out for i in extra[-1:])
+
+
+def test_a_missing_list_does_not_hide_the_others(
+    lists: Path, minivoc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lists / "train-0.npy").unlink()
+    np.save(lists / "train-1.npy", np.load(lists / "train-1.npy")[1:])
+    command = ["compare-splits", "voc", "15-5", "--root", str(minivoc), "--theirs", str(lists)]
+    assert main(command) == 2
+    output = capsys.readouterr()
+    assert "step 0: NOT COMPARED: split list" in output.out and "DIFFERENT" in output.out
+    assert "1 of 2 lists differ (steps 1); 1 of 2 lists could not be compared (steps 0)" in output.err
+
+
+def test_image_labels_of_another_list_are_found(minivoc: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root = tmp_path / "voc"
+    shutil.copytree(minivoc, root)
+    reader = open_dataset("voc", root)
+    items = reader.items("train")
+    table = reader.presence("train", items)
+    np.save(root / "voc_1h_labels_train.npy", table.astype(np.float64))
+    for step in (0, 1):
+        np.save(tmp_path / f"train-{step}.npy", reader.select(table, "15-5", step, "overlap"))
+    command = ["compare-splits", "voc", "15-5", "--root", str(root), "--theirs", str(tmp_path)]
+    assert main(command) == 0
+    listed = root / "splits" / "train_aug.txt"
+    lines = listed.read_text().splitlines()
+    other = next(i for i in range(1, len(lines)) if (table[i] != table[0]).any())
+    lines[0], lines[other] = lines[other], lines[0]
+    listed.write_text("\n".join(lines) + "\n")
+    capsys.readouterr()
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "voc_1h_labels_train.npy does not belong to the list of train images: 2 of 80 masks" in said
+    assert f"first row 0 ({items[other].image_id})" in said
 
 
 def test_imported_lists_decide_the_training_images(lists: Path, minivoc: Path, tmp_path: Path) -> None:

@@ -88,9 +88,22 @@ def test_zoom_is_uniform_and_crops_or_pads() -> None:
     zooms = np.array([g.scaled[0] / 100 for g in drawn])
     assert zooms.min() < 0.52 and zooms.max() > 1.98 and abs(zooms.mean() - 1.25) < 0.03
     assert abs(np.mean([g.flip for g in drawn]) - 0.5) < 0.05
-    for g in drawn:
-        w, h = g.scaled
-        assert min(0, w - 96) <= g.left <= max(0, w - 96) and min(0, h - 96) <= g.top <= max(0, h - 96)
+
+
+@pytest.mark.parametrize(
+    ("scaled", "margin"),
+    # The width lacks 46 pixels: 23 on each side; with them the height of 40 is 86 and lacks 10 more: 5. A picture of
+    # 200 x 41 lacks 55 rows: 28 (and one row is cut), one of 41 x 200 as many columns, and 28 rows beyond either end.
+    [((50, 40), 28), ((100, 80), 8), ((96, 96), 0), ((200, 150), 0), ((200, 41), 28), ((41, 200), 28), ((90, 95), 3)],
+)
+def test_small_pictures_get_one_margin_on_all_sides(
+    scaled: tuple[int, int], margin: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.datasets.transforms.ZOOM", (1.0, 1.0))
+    rng = random.Random(0)
+    found = [ScaleGeometry.draw(*scaled, 96, rng) for _ in range(3000)]
+    for side, places in zip(scaled, ({g.left for g in found}, {g.top for g in found}), strict=True):
+        assert places == set(range(-margin, side + margin - 96 + 1))
 
 
 @pytest.mark.parametrize("margin", [255, 0])

@@ -10,10 +10,12 @@ from pipeline.config import load_config
 from pipeline.datasets import DatasetError
 from pipeline.datasets.__main__ import main
 from pipeline.datasets.own_init import default_tasks, divide, init_own
+from pipeline.datasets.protocol import write_protocol
 from pipeline.datasets.protocol_file import read_protocol
 from pipeline.datasets.readers.own import Own
 from pipeline.datasets.samples import TrainListDataset
 from pipeline.datasets.tasks.files import read_tasks
+from pipeline.pseudolabel.listing import write_train_list
 from pipeline.workflow import Workflow
 from tests.datasets import trees
 
@@ -103,7 +105,8 @@ def empty_line(root: Path) -> None:
 
 
 def absent_class(root: Path) -> None:
-    (root / "classes.txt").write_text("background\nnut\nbolt\nwasher\ngear\nspring\n")
+    for path in (root / "masks").iterdir():
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(path)))).save(path)
 
 
 def unknown_id(root: Path) -> None:
@@ -138,7 +141,7 @@ def task_of_unknown_class(root: Path) -> None:
     [
         (no_classes, "classes.txt does not exist; expected images/"),
         (empty_line, "classes.txt:2: empty line"),
-        (absent_class, "no mask of .* shows spring"),
+        (absent_class, "no mask of .* shows any class of classes.txt"),
         (unknown_id, r"holds value 4, expected 0..3 or 255"),
         (no_mask, r"1 of 40 images cannot be used:\n.*part003\.png does not exist"),
         (other_size, r"has size \(40, 32\), its mask \(9, 9\)"),
@@ -152,3 +155,33 @@ def test_what_init_refuses(parts: Path, damage, message: str) -> None:  # type: 
     with pytest.raises(DatasetError, match=message):
         init_own(parts)
     assert not (parts / "experiment.yaml").exists()
+
+
+def test_classes_known_by_name_only_are_learnt_from_the_web(parts: Path, tmp_path: Path) -> None:
+    (parts / "classes.txt").write_text("background\nnut\nbolt\nwasher\ngear\nspring\nhex key\n")
+    lines = init_own(parts)
+    assert "no mask shows spring, hex key: to be learnt from the web, in a step of their own" in lines
+    assert read_tasks(parts) == {"4-2web": [[0, 1, 2, 3, 4], [5, 6]]}
+    config = load_config([parts / "experiment.yaml"])
+    (run,) = config.experiment.runs
+    assert (run.method, run.new_images, run.filters, run.replay) == ("web_wilss", "web", "both", True)
+    assert config.crawl_ingest.api == "" and config.crawl_ingest.pool == "parts"
+    work = Workflow(config.model_dump())
+    assert work.list_inputs("web_wilss", "0", "1").keys() == {"protocol", "selection", "pseudolabels"}
+    protocol = write_protocol(config.datasets, 1, tmp_path / "step1.json")
+    assert protocol.train == () and protocol.new_classes == (5, 6) and protocol.class_names[6] == "hex key"
+    with pytest.raises(ValueError, match="no image of the data set shows a class of step 1; use new_images: web"):
+        write_train_list(tmp_path / "step1.json", tmp_path / "list.parquet")
+
+
+def test_a_step_that_masks_show_must_have_images(parts: Path, tmp_path: Path) -> None:
+    init_own(parts)
+    (parts / "tasks.yaml").write_text("mine: [[0, 1], [2], [3, 4]]\n")
+    for path in (parts / "masks").iterdir():
+        mask = np.full_like(np.asarray(Image.open(path)), 2)
+        mask[0] = 3
+        Image.fromarray(mask).save(path)
+    data = load_config([parts / "experiment.yaml"]).datasets
+    data = data.model_copy(update={"task": "mine", "setting": "disjoint"})
+    with pytest.raises(DatasetError, match="no training image of .* belongs to step 1"):
+        write_protocol(data, 1, tmp_path / "step1.json")

@@ -125,3 +125,87 @@ def test_further_evaluation_sets_stand_beside_val(protocols: list[Path], tmp_pat
     half = evaluate(model, tmp_path / "h.json", tmp_path / "b", config)
     assert both["other_sets"]["half"] == {key: half[key] for key in both["other_sets"]["half"]}
     assert both["all"] != half["all"]
+
+
+@pytest.mark.parametrize("implementation", ["original", "sats"])
+def test_ssul_is_decoded_by_its_own_rule_in_scores_and_overlays(
+    protocols: list[Path], tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch, implementation: str
+) -> None:
+    from pipeline.eval import evaluation
+
+    model = checkpoint(tmp_path / "m.safetensors", protocols[1], [1, 1, 15, 5])
+    config = config.model_copy(update={"methods": {"ssul": {"implementation": implementation}}})
+    logits: list[torch.Tensor] = []
+    real = evaluation.predict
+
+    def watched(network: Any, batches: Any, decide: Any, **options: Any) -> Any:
+        def noisy(outputs: torch.Tensor) -> Any:
+            # A fresh network prefers one class everywhere.
+            shuffled = outputs + 3 * torch.randn(outputs.shape, generator=torch.Generator().manual_seed(len(logits)))
+            logits.append(shuffled)
+            return decide(shuffled)
+
+        return real(network, batches, noisy, **options)
+
+    monkeypatch.setattr(evaluation, "predict", watched)
+    result = evaluate(model, protocols[1], tmp_path / "ssul", config, method="ssul")
+    best = torch.cat(logits).double().numpy()
+    # Channels begin with unknown and background (the reverse in SATS's), which are both background in the answer:
+    # their probabilities are added in the original, the better one counts in SATS's.
+    scores = 1 / (1 + np.exp(-best))
+    both = scores[:, :2].sum(axis=1) if implementation == "original" else scores[:, :2].max(axis=1)
+    merged = np.concatenate([both[:, None], scores[:, 2:]], axis=1).argmax(axis=1)
+    assert best.shape[1] == 22 and merged.max() == 20
+    rows = json.loads(protocols[1].read_text())["val"]
+    counts = np.load(tmp_path / "ssul" / "confusion.npy")
+    assert counts.shape == (21, 21)
+    assert (counts.sum(axis=0) <= np.bincount(merged.ravel(), minlength=21)).all()
+    scored = counts.sum() / merged.size
+    assert counts.sum(axis=0) / counts.sum() == pytest.approx(np.bincount(merged.ravel()) / merged.size, abs=0.02)
+    assert scored > 0.7 and len(result["iou"]) == 21
+    overlays = list((tmp_path / "ssul" / "overlays").glob("*.png"))
+    assert len(overlays) == 3
+    for path in overlays:
+        shown = merged[[row["id"] for row in rows].index(path.stem)]
+        assert np.array_equal(np.asarray(Image.open(path)), shown)
+
+
+def test_masks_are_scored_as_they_are_and_never_interpolated(
+    protocols: list[Path], tmp_path: Path, config: Config
+) -> None:
+    facts = json.loads(protocols[1].read_text())
+    mask = np.zeros((60, 80), np.uint8)
+    # Lines one pixel wide: whatever interpolates finds classes between 2 and 20.
+    mask[:, ::2], mask[::2] = 2, 20
+    Image.fromarray(mask).save(tmp_path / "lines.png")
+    Image.new("RGB", (80, 60), "grey").save(tmp_path / "lines.jpg")
+    row = {"id": "lines", "image": str(tmp_path / "lines.jpg"), "mask": str(tmp_path / "lines.png"), "labels": [2, 20]}
+    (tmp_path / "p.json").write_text(json.dumps(facts | {"val": [row]}))
+    model = checkpoint(tmp_path / "m.safetensors", protocols[1], [16, 5])
+    evaluate(model, tmp_path / "p.json", tmp_path / "out", config)
+    truth = np.load(tmp_path / "out" / "confusion.npy").sum(axis=1)
+    assert set(np.flatnonzero(truth)) <= {0, 2, 20} and truth.sum() == 48 * 48
+    assert truth[2] > 0 and truth[20] > 0
+
+
+def test_scores_of_weights_chosen_on_the_test_images_say_so(
+    protocols: list[Path], tmp_path: Path, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = checkpoint(tmp_path / "m.safetensors", protocols[0], [16])
+    for keep in ("last", "best"):
+        raw = {"datasets": {"eval_size": 48}, "eval": {"overlays": 0}, "train": {"keep": keep}}
+        files = ["--model", str(model), "--protocol", str(protocols[0]), "--out", str(tmp_path / keep), "--settings"]
+        assert main(["evaluate", *files, json.dumps(raw)]) == 0
+        result = json.loads((tmp_path / keep / "eval.json").read_text())
+        assert result["chosen_on_test_images"] is (keep == "best")
+        said = "scored best on these same test images"
+        assert (said in result["conventions"]) is (said in capsys.readouterr().err) is (keep == "best")
+
+
+def test_the_workflow_tells_evaluation_what_chose_the_weights() -> None:
+    from pipeline.workflow import Workflow
+
+    for keep in ("last", "best"):
+        work = Workflow({"train": {"keep": keep}})
+        for settings in (work.base_eval_settings(), work.eval_settings("ft")):
+            assert json.loads(settings).get("train", {}) == ({"keep": "best"} if keep == "best" else {})

@@ -21,7 +21,7 @@ CLASSES = {"voc": 20, "minivoc": 20, "ade": 150}
 SHARED = {"minivoc", "prepare", "detect_saliency", "card"}
 """Made once, however many experiments stand on a page; the card belongs to the experiment that was asked for."""
 RECIPES = {"ewc": "ce_importance", "pi": "ce_importance", "rw": "ce_importance", "ssul": "ssul", "lwf_mc": "bce",
-           "wilson": "bce", "web_wilss": "bce"}  # fmt: skip
+           "wilson": "bce", "web_wilss": "bce", "rasp": "bce", "star": "star", "rcil": "ce_dual"}  # fmt: skip
 
 
 def steps(dataset: str, task: str) -> int:

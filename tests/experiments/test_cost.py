@@ -65,7 +65,9 @@ def test_an_epoch_draws_what_the_run_trains_on() -> None:
     # VOC 10-10 overlap has 6139 and 6876 images, 10,582 in all (web_wilss.md 2.4).
     assert drawn("ft") == [6139, 6876]
     assert drawn("joint") == [6139, 10582]
-    assert drawn("ssul", memory=100) == [6139, 2 * 6876]
+    assert drawn("mib", memory=100) == [6139, 2 * 6876]
+    assert drawn("ssul", memory=100) == [6139, 6876], "exemplars overwrite half of each batch"
+    assert drawn("ssul", memory=100, settings={"implementation": "sats"}) == [6139, 2 * 6876]
     assert drawn("web_wilss", replay=True) == [6139, 2 * 6876]
     assert drawn("web_wilss", new_images="web", filters="both", replay=True) == [6139, 2 * 30 * 10]
     assert drawn("wilson", new_images="web", filters="none") == [6139, 30 * 10]

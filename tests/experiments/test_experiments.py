@@ -28,6 +28,8 @@ PHASES = {
     ("ssul", "ade"): (100, 100, 24, 0.05, 0.05, 513, 1),
     ("ssul segformer", "voc"): (50, 50, 24, 0.01, 0.001, 512, 42),
     ("plop 10-1", "voc"): (30, 10, 24, 0.01, 0.001, 512, 42),
+    ("star", "voc"): (60, 60, 24, 0.001, 0.0001, 512, 1),
+    ("star", "ade"): (100, 100, 24, 0.0025, 0.00025, 512, 1),
     ("weak", "voc"): (30, 40, 24, 0.01, 0.001, 512, 42),
     ("wilson's script", "coco-voc"): (30, 30, 24, 0.01, 0.001, 448, 42),
     ("weak", "coco-voc"): (30, 40, 24, 0.01, 0.001, 448, 42),
@@ -46,6 +48,11 @@ METHODS: dict[str, dict[str, tuple[float, float, float]]] = {
     "plop": {"pod_factor": (0.01, 0.001, 0.01), "logits_factor": (5e-4, 1e-5, 5e-4), "threshold": (1e-3, 1e-3, 1e-3)},
     "ssul": {"threshold": (0.7, 0.7, 0.7)},
     "sats": {"loss_kd": (20, 20, 20), "transfer_weight": (20, 20, 20), "threshold": (1e-3, 1e-3, 1e-3)},
+    "rcil": {"loss_kd": (100, 100, 100), "pooled_factor": (0.01, 5e-6, 0.01), "last_factor": (5e-4, 5e-7, 5e-4)},
+    "ewf": {"freeze_classifiers": (True, True, True)},
+    "nest": {"epochs": (5, 15, 5), "lr_scale": (1, 500, 1)},
+    "star": {"pos_weight": (4, 30, 4), "pkd": (5, 5, 5), "cont": (0.05, 0.05, 0.05)},
+    "rasp": {"alpha": (0.5, 0.5, 0.5), "tau": (5, 5, 5), "semantic_weight": (1, 1, 1)},
     "wilson": {"alpha": (0.5, 0.5, 0.5), "pseudo_epoch": (5, 5, 5), "lr_head": (10, 10, 10)},
     "web_wilss": {"alpha": (0.5, 0.5, 0.5), "pseudo_epoch": (5, 5, 5), "lr_head": (10, 10, 10)},
 }
@@ -65,11 +72,14 @@ def raw(key: Key) -> dict[str, Any]:
 
 
 def family(key: Key, method: str) -> str:
-    if method in ("wilson", "web_wilss"):
+    if method == "star":
+        return "star"
+    if method in ("wilson", "rasp", "web_wilss"):
         return "wilson's script" if (method, key.dataset) == ("wilson", "coco-voc") else "weak"
     if method == "ssul":
         return "ssul segformer" if key.backbone == "b2" else "ssul"
-    return "plop 10-1" if (method, key.task, key.backbone) == ("plop", "10-1", "r101") else "pixel"
+    short = method in ("plop", "nest") and (key.task, key.backbone) == ("10-1", "r101")
+    return "plop 10-1" if short else "pixel"
 
 
 def test_every_file_is_what_the_table_says_and_none_is_left_over() -> None:
@@ -147,8 +157,11 @@ def test_an_override_is_part_of_its_own_run_alone() -> None:
     assert plain.run_settings("ft") == changed.run_settings("ft")
     assert plain.base_settings() == changed.base_settings()
     assert json.loads(changed.run_settings("plop"))["train"]["step"]["lr"] == 0.25
-    with pytest.raises(ConfigError, match="iterations is 400 and decides"):
-        Workflow({"experiment": {"runs": [{"method": "ft", "train": {"step": {"epochs": 3}}}]}})
+    epochs = Workflow({"experiment": {"runs": [{"method": "ft", "train": {"step": {"epochs": 3}}}]}})
+    assert json.loads(epochs.run_settings("ft"))["train"]["step"] == {
+        **plain.config.train.step.model_dump(),
+        "epochs": 3,
+    }
 
 
 def test_a_budget_of_its_own_has_its_own_selection() -> None:

@@ -150,3 +150,13 @@ def test_selection_under_every_combination_of_filters(pool: Path, fitted: Discri
     assert {tuple(r["labels"]) for r in rows if r["filters"] == "none"} == {(18,)}
     assert all(r["reason"] for r in rows if not r["kept"])
     assert rows[0]["image"].endswith("step1-00000.tar::im00.jpg")
+
+
+def test_without_a_discriminator_the_noun_filter_alone_selects(pool: Path) -> None:
+    out = pool / "fourier.parquet", pool / "chosen.parquet"
+    settings = Selection(rule="threshold_then_topk", budget=4)
+    select_images(pool / "manifest.parquet", pool / "nouns.parquet", pool, None, settings, *out)
+    rows = read_table(out[1], NEW_CLASSES)
+    assert read_table(out[0], FOURIER) == [] and {row["filters"] for row in rows} == {"none", "noun"}
+    assert [r["image_id"] for r in rows if r["filters"] == "noun" and r["kept"]] == ["im00", "im04", "im05", "im06"]
+    assert all(np.isnan(row["fourier_score"]) for row in rows)

@@ -1,6 +1,8 @@
-"""Which check of the two specifications was met by which test: the table printed after golden tests.
+"""Which check of the specifications was met by which test: the table printed after golden tests.
 
-ciss_methods.md section 9 numbers its checks A1..J4, web_wilss.md section 11 numbers them 1..51 (here W1..W51).
+ciss_methods.md section 9 numbers its checks A1..J4, web_wilss.md section 11 numbers them 1..51 (here W1..W51),
+recent_methods.md R1..C11 by method (here XR1..XC11: C and F are letters of ciss_methods.md too); their tests carry them
+in their names. Ids of assembled_methods.md (M-ft-1) are the parameters of tests.
 """
 
 from __future__ import annotations
@@ -12,14 +14,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.golden.assembled_table import entries
+
 _GROUPS = {"A": 12, "B": 10, "C": 4, "D": 6, "E": 7, "F": 8, "G": 10, "H": 5, "I": 6, "J": 4, "W": 51}
+_GROUPS |= {"XR": 10, "XF": 7, "XN": 9, "XS": 11, "XC": 11}
 CHECKS = tuple(f"{letter}{number}" for letter, count in _GROUPS.items() for number in range(1, count + 1))
 """Every check's id, in the specifications' order."""
 
 WHY_MISSING: dict[str, str] = {}
 """Why a check has no test yet. A check that is in neither place shows as missing without a reason."""
 
-_ID = re.compile(r"[A-JW]\d+$")
+_ID = re.compile(r"(?:[A-JW]|X[RFNSC])\d+$")
 _FUNCTION = re.compile(r"^(?:async )?def (test_\w+)\(", re.MULTILINE)
 _WORST_FIRST = ("fail", "xfail", "skip", "pass")
 
@@ -99,12 +104,16 @@ def rows(folder: Path, results: Iterable[tuple[str, str, str]]) -> dict[str, Row
     return table
 
 
+def _group(check: str) -> str:
+    return check.rstrip("0123456789")
+
+
 def ranges(checks: Iterable[str]) -> str:
     """Return ids with neighbours drawn together: `A1-A3 A5`."""
     runs: list[list[str]] = []
     for check in checks:
         before = runs[-1][-1] if runs else ""
-        if before and CHECKS.index(check) == CHECKS.index(before) + 1 and check[0] == before[0]:
+        if before and CHECKS.index(check) == CHECKS.index(before) + 1 and _group(check) == _group(before):
             runs[-1].append(check)
         else:
             runs.append([check])
@@ -124,3 +133,27 @@ def lines(table: Mapping[str, Row], width: int = 120, reasons: Mapping[str, str]
     text += [f"{check:4s} missing: {reasons.get(check, 'no test names it')}" for check in by_result["missing"]]
     text.append("checks: " + ", ".join(f"{len(checks)} {result}" for result, checks in by_result.items() if checks))
     return text
+
+
+def assembled(results: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """Return the worst result of every id of assembled_methods.md, `not run` where no test ran."""
+    found = {entry.id: "not run" for entry in entries()}
+    for node, result, _ in results:
+        name = node.rpartition("[")[2].rstrip("]")
+        if name in found:
+            known = [result, *([found[name]] if found[name] != "not run" else [])]
+            found[name] = min(known, key=_WORST_FIRST.index)
+    return found
+
+
+def assembled_lines(table: Mapping[str, str], width: int = 120) -> list[str]:
+    """Return the ids by result, worst first, as text; those that did not run are only counted."""
+    by_result = {result: [name for name, found in table.items() if found == result] for result in _WORST_FIRST}
+    text = []
+    for result, names in by_result.items():
+        if names:
+            told = f"assembled {result}: {' '.join(names)}"
+            text += textwrap.wrap(told, width, subsequent_indent="         ", break_on_hyphens=False)
+    waiting = len(table) - sum(map(len, by_result.values()))
+    counts = [f"{len(names)} {result}" for result, names in by_result.items() if names]
+    return [*text, "assembled methods: " + ", ".join([*counts, *([f"{waiting} not run"] if waiting else [])])]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.check_table import lines, rows
+from tests.golden.check_table import assembled, assembled_lines, lines, rows
 
 FOLDER = Path(__file__).parent
 _RESULTS = {
@@ -27,7 +27,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     ]
     if results:
         terminalreporter.section("checks of the specifications")
-        for line in lines(rows(FOLDER, results)):
+        for line in [*lines(rows(FOLDER, results)), *assembled_lines(assembled(results))]:
             terminalreporter.write_line(line)
 
 

@@ -10,7 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.check_table import CHECKS, WHY_MISSING, Row, functions, ids, lines, ranges, rows, title, unknown
+from tests.golden.assembled_table import entries, parse
+from tests.golden.check_table import (
+    CHECKS,
+    WHY_MISSING,
+    Row,
+    assembled,
+    assembled_lines,
+    functions,
+    ids,
+    lines,
+    ranges,
+    rows,
+    title,
+    unknown,
+)
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -82,7 +96,7 @@ def test_every_result_is_told(toy: dict[str, str], check: str, line: str) -> Non
 
 def test_results_add_up_to_the_checks(toy: dict[str, str]) -> None:
     counts = [int(n) for n in re.findall(r"(\d+) ", toy["checks"])]
-    assert sum(counts) == len(CHECKS) == 123
+    assert sum(counts) == len(CHECKS) == 171
     assert {check for check in toy if check in CHECKS} | {"E1"} == set(CHECKS)
 
 
@@ -117,4 +131,30 @@ def test_the_list_of_checks_is_the_specifications_own() -> None:
     letters = re.findall(r"^\| ([A-J]\d+) \|", (SPECIFICATIONS / "ciss_methods.md").read_text(), re.MULTILINE)
     acceptance = (SPECIFICATIONS / "web_wilss.md").read_text().split("## 11.", 1)[1].split("## 12.", 1)[0]
     numbers = re.findall(r"^(\d+)\. ", acceptance, re.MULTILINE)
-    assert tuple(letters) + tuple(f"W{number}" for number in numbers) == CHECKS
+    recent = (SPECIFICATIONS / "recent_methods.md").read_text()
+    methods = re.findall(r"^\| ([RFNSC]\d+) \|", recent, re.MULTILINE)
+    assert (*letters, *(f"W{number}" for number in numbers), *(f"X{check}" for check in methods)) == CHECKS
+
+
+@pytest.mark.skipif(not SPECIFICATIONS.exists(), reason="the specifications are not beside this checkout")
+def test_the_table_of_assembled_methods_is_the_specification_s_own() -> None:
+    assert entries() == parse((SPECIFICATIONS / "assembled_methods.md").read_text())
+
+
+def test_every_id_of_assembled_methods_has_a_test() -> None:
+    written = "".join(path.read_text() for path in HERE.glob("test_assembled_*.py"))
+    kinds = {entry.kind for entry in entries()}
+    assert all(f'("{kind}")' in written for kind in kinds)
+    names = [entry.id for entry in entries()]
+    assert len(names) == len(set(names)) == 145
+
+
+def test_ids_of_assembled_methods_are_told_by_result() -> None:
+    results = [("a.py::t[M-ft-1]", "pass", ""), ("a.py::u[M-ft-1]", "fail", ""), ("a.py::t[M-lwf-1]", "pass", "")]
+    found = assembled(results)
+    assert (found["M-ft-1"], found["M-lwf-1"], found["M-lwf-2"]) == ("fail", "pass", "not run")
+    assert assembled_lines(found) == [
+        "assembled fail: M-ft-1",
+        "assembled pass: M-lwf-1",
+        "assembled methods: 1 fail, 1 pass, 143 not run",
+    ]

@@ -1,10 +1,13 @@
 """Checks D1-D6 (POD) of ciss_methods.md section 9."""
 
+import numpy as np
 import pytest
 import torch
 
 from pipeline.losses import local_pod
 from pipeline.losses.pod import fold_new_channels, pod_distance, pod_embedding
+from pipeline.methods import Batch, Forward, StepInfo, get, settings_of
+from pipeline.models.network import Output
 from tests.golden.inputs import S, near
 
 TEACHER = [S((1, 2, 4, 4), 0.5, 0.1), S((1, 3, 4, 4), 0.3, 0.2)]
@@ -92,3 +95,57 @@ def test_maps_of_any_aspect_and_maps_smaller_than_a_scale() -> None:
 def test_wrong_inputs_say_what_is_wrong(student: list, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         local_pod(student, TEACHER, **options)
+
+
+def released_cells(maps: torch.Tensor) -> list[float]:
+    """The embedding of one map as 4.9.1 words it, by loops: the width is used for both axes."""
+    _, channels, height, width = maps.shape
+    x, phi = maps[0].tolist(), []
+    for scale in (1, 2, 4):
+        k = width // scale
+        for i in range(scale):
+            for j in range(scale):
+                rows, columns = range(i * k, min((i + 1) * k, height)), range(j * k, (j + 1) * k)
+                phi += [sum(x[c][r][q] for q in columns) / k for c in range(channels) for r in rows]
+                phi += [sum(x[c][r][q] for r in rows) / len(rows) for c in range(channels) for q in columns]
+    return phi
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 4), (4, 6), (5, 5)])
+def test_cells_of_maps_that_are_not_square(height: int, width: int) -> None:
+    maps = S((1, 2, height, width), 1, 0)
+    by_width = pod_embedding(maps, cut="width")[0].tolist()
+    assert by_width == near(*released_cells(maps))
+    assert (pod_embedding(maps)[0].tolist() == by_width) is (height == width)
+    assert local_pod([maps], [maps + 1], cut="width").item() == pytest.approx(
+        0.01 * np.linalg.norm(np.subtract(released_cells(maps**2), released_cells((maps + 1) ** 2))), rel=1e-5
+    )
+
+
+def test_a_flat_map_has_empty_cells_by_width() -> None:
+    with pytest.raises(ValueError, match="8 wide and 3 high, so that the lowest of 2 rows of cells 4 high are empty"):
+        pod_embedding(S((1, 1, 3, 8), 1, 0), cut="width")
+    with pytest.raises(ValueError, match="unknown POD cut `height`, expected sides or width"):
+        pod_embedding(S((1, 1, 4, 4), 1, 0), cut="height")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cut", ["sides", "width"])
+def test_plop_cuts_as_its_setting_says(cut: str) -> None:
+    maps, other = (S((1, 2, 9, 4), 1, b) for b in (0, 0.5))
+    old, new = S((1, 4, 9, 4), 0.3, 0.1), S((1, 6, 9, 4), 0.3, 0.2)
+    method = get("plop")(settings_of("plop", {"pod_cut": cut}), StepInfo("voc", "15-5", 2, (3, 1, 2), 3, 1))
+    method.load_state({"thresholds": torch.full((6,), 0.1)}, resumed=True)
+    batch = Batch(
+        S((1, 3, 9, 4), 1, 0), torch.zeros(1, 9, 4, dtype=torch.long), torch.zeros(1, 5), ("a",), ("dataset",)
+    )
+    student, teacher = Output(new, maps, (maps,), ()), Output(old, other, (other,), ())
+    found = method.losses(Forward(batch, student, teacher, epoch=0))["pod"].item()
+
+    def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+        if cut == "width":
+            return float(np.linalg.norm(np.subtract(released_cells(a**2), released_cells(b**2))))
+        return float((pod_embedding(a**2) - pod_embedding(b**2)).norm())
+
+    folded = fold_new_channels(new, 4)
+    expected = np.sqrt(6 / 2) * (0.01 * distance(maps, other) + 0.0005 * distance(folded, old)) / 2
+    assert found == pytest.approx(expected, rel=1e-5)

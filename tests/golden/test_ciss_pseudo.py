@@ -126,7 +126,7 @@ def row(**bins: int) -> torch.Tensor:
     ("counted", "infinite", "expected"),
     [
         (row(b5=8), None, 0.001),  # no bin accepted, half below the offset of the last bin: -inf
-        (row(b5=8), 0.005, 0.005),
+        (row(b5=8), 0.005, 0.001),  # SATS raises to the floor before it replaces what is infinite
         (row(b2=4), None, 0.0225),  # bin 2 starts at offset 0 + 1: 0.02 + 0.01 (2 - 1) / 4
         (row(b4=2), None, 0.001),  # empty bin 2 starts at offset 1 = half: 0/0 is no evidence
     ],

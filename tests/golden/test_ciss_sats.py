@@ -13,6 +13,8 @@ from pipeline.losses import (
 )
 from pipeline.losses.attention import by_position, region_labels
 from pipeline.losses.pseudo_labels import pseudo_targets
+from pipeline.methods import Batch, Forward, StepInfo, get, settings_of
+from pipeline.models.network import Output
 from tests.golden.inputs import S, near_single
 
 F32 = torch.float32
@@ -145,3 +147,29 @@ def test_wrong_inputs_say_what_is_wrong() -> None:
         attention_transfer(STUDENT, TEACHER, targets(), layout="new")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="transfer `CP`"):
         attention_transfer(STUDENT, TEACHER, targets(), variant="CP")  # type: ignore[arg-type]
+
+
+def transfer(**values: object) -> float:
+    """The transfer term of SATS on case T of assembled_methods.md 1, with published settings and `values`."""
+    shapes = [(3, h, side * side, 3) for side, h in zip((8, 4, 2, 2), (1, 2, 3, 2), strict=True)]
+    empty = torch.zeros(3, 1, 1, 1)
+
+    def output(channels: int, a: float, b: float, map_a: float, map_b: float) -> Output:
+        maps = tuple((1.5 * S(s, map_a, map_b + i)).to(F32).softmax(dim=-1) for i, s in enumerate(shapes))
+        return Output((2 * S((3, channels, 4, 4), a, b)).to(F32), empty, (), maps)
+
+    pattern = (0, 0, 0, 4, 5, 255)
+    masks = torch.tensor([pattern[(k // 3 + k // 16) % 6] for k in range(3 * 16 * 16)]).view(3, 16, 16)
+    batch = Batch(S((3, 3, 16, 16), 0.11, 0.3).to(F32), masks, torch.zeros(3, 5), ("a", "b", "c"), ("dataset",) * 3)
+    info = StepInfo("voc", "15-5", 2, (3, 1, 2), 3, 1, "segformer_b2")
+    method = get("sats")(settings_of("sats", values, "voc", "15-5", "segformer_b2"), info)
+    method.load_state({"thresholds": torch.tensor([0.10, 0.07, 0.11, 0.09, 0.001, 0.001])}, resumed=True)
+    both = output(6, 0.37, 0.1, 0.57, 0.1), output(4, 0.29, 0.5, 0.51, 0.2)
+    return method.losses(Forward(batch, *both, epoch=0))["transfer"].item()
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"), [("class", 3.639627), ("GP", 0.02030278), ("NP", 0.2917981)]
+)  # M-sats-1, -3 and -4 of assembled_methods.md 2
+def test_the_ablations_are_transferred_with_weight_one(variant: str, expected: float) -> None:
+    assert transfer(variant=variant) == near_single(expected)

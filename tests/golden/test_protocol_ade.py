@@ -181,3 +181,9 @@ def test_second_class_order_of_ade() -> None:
     fifty, tens = classes_per_step("ade", "100-50b"), classes_per_step("ade", "100-10b")
     assert fifty[0] == tens[0] and fifty[1] == sorted(chain(*tens[1:]))
     assert classes_per_step("ade", "50b")[2] == fifty[1]
+
+
+def test_task_50_20_has_six_steps_of_consecutive_classes() -> None:
+    steps = classes_per_step("ade", "50-20")
+    assert steps[0] == list(range(51)) and [len(step) for step in steps[1:]] == [20] * 5
+    assert [c for step in steps for c in step] == list(range(151))

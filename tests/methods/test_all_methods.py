@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.datasets.readers.class_names import VOC
 from pipeline.methods import Batch, Forward, Method, StepInfo, get, names, settings_of
 from pipeline.models import SegmentationModel, build_model, load_model
 from pipeline.train import engine
@@ -106,7 +107,7 @@ def prepared(method: str, backbone: str) -> tuple[Method, SegmentationModel, Seg
     teacher = build_model(backbone, old.sizes, classifier=old.kind).eval()
     model = build_model(backbone, new.sizes, classifier=new.kind)
     model.load_state_dict(teacher.state_dict(), strict=False)
-    rule = cls(settings, StepInfo("minivoc", "15-5", 1, (16, 5), 4, 0, backbone))
+    rule = cls(settings, StepInfo("minivoc", "15-5", 1, (16, 5), 4, 0, backbone, names=tuple(VOC)))
     rule.init_classifier(model)
     rule.attach(model)
     rule.train_mode(model)

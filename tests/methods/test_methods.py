@@ -64,6 +64,8 @@ PUBLISHED = [
     ("plop", "voc", "10-1", "segformer_b2", {"pod_factor": 0.01, "logits_factor": 0.0005, "threshold": 0.001}),
     ("plop", "ade", "50-50", "deeplabv3_resnet101", {"pod_factor": 0.001, "logits_factor": 0.00001}),
     ("ssul", "voc", "15-1", "deeplabv3_resnet101_ssul", {"threshold": 0.7, "background_lr": 1e-4}),
+    ("ssul", "voc", "15-1", "deeplabv3_resnet101_ssul", {"schedule": "poly"}),
+    ("ssul", "ade", "100-50", "deeplabv3_resnet101_ssul", {"schedule": "warm_poly", "threshold": 0.7}),
     ("sats", "voc", "15-1", "segformer_b2", {"loss_kd": 20, "transfer_weight": 20, "threshold": 0.001}),
     ("sats", "voc", "15-1", "deeplabv3_resnet101", {"loss_kd": 20, "feature_weight": 0.2}),
     ("wilson", "voc", "15-5", "deeplabv3_resnet101", {"alpha": 0.5, "localizer_width": 256}),

@@ -11,10 +11,10 @@ LOSSES = sorted(path for path in (ROOT / "pipeline" / "losses").glob("*.py") if 
 METHODS = sorted(
     path for path in (ROOT / "pipeline" / "methods").glob("*.py") if re.search(r"^@register$", path.read_text(), re.M)
 )
-SUBCLASSES = {("web_wilss", "wilson")}
-"""Web-WILSS changes WILSON's data and none of its losses (web_wilss.py)."""
+SUBCLASSES = {("web_wilss", "wilson"), ("rasp", "wilson")}
+"""Web-WILSS changes WILSON's data and none of its losses (web_wilss.py); RaSP adds one loss to WILSON's (rasp.py)."""
 SOURCE = re.compile(r"Source: .*(\d{4}|arXiv|no paper).*", re.S)
-FORMULA = re.compile(r"(ciss_methods|web_wilss)\.md \d|eq\. \d|arXiv \d|no paper")
+FORMULA = re.compile(r"(ciss_methods|web_wilss|recent_methods)\.md \d|eq\. \d|arXiv \d|no paper")
 
 
 def public(path: object) -> list[ast.FunctionDef | ast.ClassDef]:

@@ -71,6 +71,28 @@ def test_a_checkpoint_loads_with_the_same_weights(protocols: list[Path], tmp_pat
         assert torch.equal(value, expected.abs() + 1e-5 if is_scale else expected), key
 
 
+def test_a_plain_abn_checkpoint_keeps_its_signs(
+    protocols: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = original()
+    negative = sum(int((v < 0).sum()) for k, v in state.items() if v.ndim == 1 and k.endswith("weight"))
+    path, out = tmp_path / "x.pth", tmp_path / "m.safetensors"
+    torch.save({"model_state": state}, path)
+    command = ["checkpoint", str(path), "--protocol", str(protocols[1]), "--backbone", BACKBONE, "--out", str(out)]
+    assert main([*command, "--norm-act", "abn"]) == 0
+    assert f"WARNING: {negative} norm weights are negative and were read with their sign" in capsys.readouterr().out
+    for key, value in load_model(out).state_dict().items():
+        assert key.endswith("num_batches_tracked") or torch.equal(value, state[theirs(key)]), key
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert f"{negative} norm weights are negative and were read by their magnitude" in said
+    assert "if trained with plain ABN, import with --norm-act abn" in said
+    scales = {key: v.abs() if v.ndim == 1 and key.endswith("weight") else v for key, v in state.items()}
+    torch.save({"model_state": scales}, path)
+    assert main(command) == 0
+    assert "WARNING" not in capsys.readouterr().out, "without a negative weight both read the same to 1e-5"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -164,3 +186,32 @@ def test_imported_replay_joins_a_training_list(replay: Path, protocols: list[Pat
     rows = read_table(tmp_path / "list.parquet", TRAIN_LIST)
     assert sum(row["role"] == "replay" for row in rows) == 4
     assert json.loads(protocols[1].read_text())["step"] == 1
+
+
+@pytest.mark.parametrize("place", ["val", "other_val"])
+def test_imported_evaluation_images_are_left_out_or_refused(
+    replay: Path, protocols: list[Path], tmp_path: Path, place: str
+) -> None:
+    from pipeline.pseudolabel.listing import Sources, write_train_list
+
+    facts = json.loads(protocols[1].read_text())
+    tested, smaller = facts["val"][0], Image.open(facts["val"][0]["image"]).convert("RGB")
+    if place == "other_val":
+        facts |= {"val": facts["val"][1:], "other_val": {"second": [tested]}}
+    (tmp_path / "step1.json").write_text(json.dumps(facts))
+    # Another size and quality: neither its name nor its bytes say whose image it is.
+    smaller = smaller.resize((smaller.width * 3 // 4, smaller.height * 3 // 4))
+    smaller.save(replay / "2007_000039" / "image" / "00001.jpg", quality=80)
+    Image.new("L", smaller.size, 3).save(replay / "2007_000039" / "label" / "00001.png")
+    import_replay(replay, tmp_path / "blind.parquet")
+    blind, known = (Sources(pseudolabels=tmp_path / name) for name in ("blind.parquet", "p.parquet"))
+    with pytest.raises(ValueError, match=r"1 imported replay images look like evaluation images, .*00001\.jpg"):
+        write_train_list(tmp_path / "step1.json", tmp_path / "l.parquet", blind)
+    assert not (tmp_path / "l.parquet").exists()
+
+    checked = ["replay", str(replay), "--protocol", str(tmp_path / "step1.json"), "--out", str(tmp_path / "p.parquet")]
+    assert main(checked) == 0
+    reasons = [row["reason"] for row in read_table(tmp_path / "p.parquet", PSEUDOLABELS)]
+    assert reasons == ["", "", "", "duplicate_of_evaluation"]
+    rows = write_train_list(tmp_path / "step1.json", tmp_path / "l.parquet", known)
+    assert sum(row["role"] == "replay" for row in rows) == 3

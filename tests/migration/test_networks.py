@@ -125,7 +125,7 @@ def test_ssul_as_released_with_sats_brings_its_unknown_class(protocols: list[Pat
         state = SatsNetwork(WITH_UNKNOWN).published()
     state = {key: torch.zeros(()).expand(value.shape) for key, value in state.items()}
     model = convert_original(Path("x.pth"), state, read_protocol(protocols[1]))
-    assert follows("ssul", {"ssul": "sats"}, model)
+    assert follows("ssul", {"implementation": "sats"}, model)
 
 
 def test_numbers_of_numpy_and_a_command_line_can_be_read(tmp_path: Path) -> None:

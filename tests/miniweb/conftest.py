@@ -14,6 +14,7 @@ from pipeline.artifacts import TRUTH, read_table
 from pipeline.config import MiniWeb
 from pipeline.crawl_ingest.fetch.network import connector
 from pipeline.datasets.protocol_file import ImageRecord
+from pipeline.datasets.readers.class_names import VOC as VOC_NAMES
 from pipeline.miniweb.drawing import draw_scene
 from pipeline.miniweb.server import MiniWebServer, serving
 from pipeline.miniweb.site import build_site, read_index
@@ -38,6 +39,7 @@ def write_protocols(folder: Path) -> list[Path]:
     for step in (0, 1):
         order = (0, *BASE, *NEW) if step else (0, *BASE)
         values = {"step": step, "classes_per_step": ((0, *BASE), tuple(NEW)), "order": order, "val": tuple(val)}
+        values["class_names"] = {c: name for c, name in enumerate(VOC_NAMES) if c}
         paths.append(protocol_at(folder / f"step{step}.json", **values))
     return paths
 

@@ -18,6 +18,7 @@ from pipeline.miniweb import __main__ as command_line
 from pipeline.miniweb.drawing import CLASS_NAMES, STYLES
 from pipeline.miniweb.faults import LISTED_ONCE
 from pipeline.miniweb.site import build_site, read_index
+from tests.protocols import protocol_at
 
 
 def originals(web_site: Any) -> list[dict[str, Any]]:
@@ -167,3 +168,28 @@ def test_masks_are_not_on_the_web(web_site: Any) -> None:
     assert {path.suffix for path in (web_site.root / "images").iterdir()} == {".jpg"}
     pixels = np.asarray(Image.open(next((web_site.root / "images").iterdir())))
     assert pixels.shape[2] == 3
+
+
+def test_classes_are_drawn_by_name_and_the_truth_has_the_protocols_ids(tmp_path: Path) -> None:
+    names = {1: "cat", 2: "potted plant", 3: "bird"}
+    steps = ((0, 1), (2, 3))
+    files = [
+        protocol_at(tmp_path / f"step{step}.json", step=step, classes_per_step=steps, class_names=names,
+                    order=tuple(c for classes in steps[: step + 1] for c in classes))
+        for step in (0, 1)
+    ]  # fmt: skip
+    settings = MiniWeb(images_per_new_class=5, images_per_base_class=4, wrong_class=0, faults=0, duplicates=0)
+    build_site(tmp_path / "site", settings, files)
+    truth = {row["url"]: row for row in read_table(tmp_path / "site" / "truth.parquet", TRUTH)}
+    tags = {entry["tags"][0]: truth[entry["url"]] for entry in read_index(tmp_path / "site")}
+    assert {tag: (row["query_class"], row["kind"]) for tag, row in tags.items()} == {
+        "cat": (1, "base"), "pottedplant": (2, "new"), "bird": (3, "new")
+    }  # fmt: skip
+    assert all(row["query_class"] in row["class_ids"] and set(row["class_ids"]) <= {1, 2, 3} for row in truth.values())
+
+
+def test_a_class_that_is_not_drawn_is_one_line(tmp_path: Path) -> None:
+    path = protocol_at(tmp_path / "p.json", classes_per_step=((0, 1),), order=(0, 1), class_names={1: "forklift"})
+    with pytest.raises(ValueError, match="the mini web draws no `forklift`; it has aeroplane"):
+        build_site(tmp_path / "site", MiniWeb(), [path])
+    assert not (tmp_path / "site").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BUILT_FROM = ("pipeline", "rules", "profiles", "envs")
+BUILT_FROM = ("pipeline", "snakemake_logger_plugin_webseg", "rules", "profiles", "envs")
 PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
 EXPERIMENT = """\
 experiment: {name: mine, runs: [{method: ft}, {method: web_wilss, new_images: web, replay: true}]}

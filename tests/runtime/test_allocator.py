@@ -7,7 +7,8 @@ import sys
 import pytest
 
 LOOP = """
-import resource, numpy
+import ctypes, resource, numpy
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a huge page is one fault for 512 small ones
 from pipeline.runtime.allocator import keep_freed_memory
 if {keep}:
     assert keep_freed_memory()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,3 +103,27 @@ def test_the_bill_adds_up_by_kind_of_job(tmp_path: Path, capsys: pytest.CaptureF
     write_json(web / "captions" / "tiny" / "step1-00002.cost.json", {"job": "captioning caption"})
     assert main(["--settings", json.dumps(settings)]) == 2
     assert "step1-00002.cost.json is no cost of a job" in capsys.readouterr().err
+
+
+def test_the_bill_leaves_out_jobs_of_others_that_share_the_folders(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "experiment": {"name": "e", "data_dir": str(tmp_path / "data"), "results_dir": str(tmp_path / "results")},
+        "datasets": {"root": str(tmp_path / "data" / "minivoc")},
+    }
+    web, results = tmp_path / "data" / "web" / "mini", tmp_path / "results" / "e"
+    ours = [web / "shards" / "step1-00000.cost.json", web / "manifests" / "base.cost.json", web / "card.cost.json",
+            web / "captions" / "tiny" / "dataset.cost.json", web / "nouns" / "tiny" / "replay1-00001.cost.json",
+            web / "protocol" / "step1.cost.json", results / "wilson" / "seed0" / "step1" / "cost.json",
+            results / "base" / "ce" / "seed0" / "eval.cost.json", results / "selection" / "step1" / "fourier.cost.json",
+            tmp_path / "data" / "miniweb" / "mini" / "miniweb.cost.json"]  # fmt: skip
+    theirs = [web / "shards" / "step4-00000.cost.json", web / "queries" / "replay2.cost.json",
+              web / "captions" / "blip" / "step1-00000.cost.json", web / "protocol" / "step5.cost.json",
+              results / "plop" / "seed0" / "step1" / "cost.json", results / "wilson" / "seed3" / "step1" / "cost.json",
+              results / "wilson" / "seed0" / "step2" / "cost.json"]  # fmt: skip
+    for path in [*ours, *theirs]:
+        write_json(path, {**COST, "job": str(path.relative_to(tmp_path))})
+    found = {line.job for line in summarise_costs(parse_config(settings))} - {"all"}
+    assert found == {str(path.relative_to(tmp_path)) for path in ours}
+    settings["experiment"]["runs"] = [{"method": "ft"}]
+    alone = {line.job for line in summarise_costs(parse_config(settings))}
+    assert not [name for name in alone if name.startswith("data/")], "without the web nothing of it is paid for"

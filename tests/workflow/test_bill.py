@@ -20,7 +20,7 @@ def kinds() -> dict[str, str]:
     rule = re.compile(r"^ *rule (\w+):\n(.*?)(?=^ *(?:rule|use rule) |\Z)", re.MULTILINE | re.DOTALL)
     for path in (ROOT / "rules").glob("*.smk"):
         for name, body in rule.findall(path.read_text()):
-            command = re.search(r"-m pipeline\.(\w+)(?: --\w+ \S+)? ([\w-]+)", body)
+            command = re.search(r"-m pipeline\.(\w+)(?:\.\w+)?(?: --\w+ \S+)? ([\w-]+)", body)
             assert command or name in WITHOUT, f"rule {name} runs no command that records its cost"
             if command:
                 found[name] = "train" if command[1] == "train" else f"{command[1]} {command[2]}"

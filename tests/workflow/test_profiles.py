@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 CLUSTERS = ("slurm", "slurm_gres", "kubernetes")
 SMALL = {"protocol", "pool_protocol", "plan", "merge", "card", "nouns", "noun_filter", "noun_filter_replay",
          "select_replay", "noun_comparison", "noun_comparison_replay", "train_list", "train_list_base", "report",
-         "all", "isolated_environment"}  # fmt: skip
+         "all", "isolated_environment", "import_base", "noun_filter_replay_by_class", "select_by_nouns"}  # fmt: skip
 """Rules that do with the default resources, or are run where Snakemake runs."""
 
 

@@ -34,7 +34,9 @@ def add_authors(commands: Any) -> None:
     check.add_argument(
         "--protocol", type=Path, nargs="*", default=[], help="protocols of the data set, to compare with"
     )
-    check.add_argument("--out", type=Path, help="write the corrected file")
+    check.add_argument(
+        "--out", type=Path, help="write the file with dog and table in place, complete where --protocol has labels"
+    )
     check.set_defaults(run=_check, records_cost=False)
 
 
@@ -103,9 +105,18 @@ def _export(values: dict[str, Any], manifest: Path, out: Path, write: Callable[[
 def _check(arguments: argparse.Namespace) -> None:
     names = files.ClassNames.read(arguments.class_file)
     labels = {row.id: row.labels for path in arguments.protocol for row in read_protocol(path).train}
-    print("\n".join(names.report(files.ClassNames.of(labels) if labels else None)))
-    if arguments.out:
-        (names.corrected() if names.exchanged else names).write(arguments.out)
+    truth = files.ClassNames.of(labels) if labels else None
+    print("\n".join(names.report(truth)))
+    if not arguments.out:
+        return
+    written = names.corrected() if names.exchanged else names
+    if truth is not None:
+        written = written.completed(truth)
+    known = sum(image in labels for image, _ in names.rows)
+    print(
+        f"{arguments.out}: {known} of {len(names.rows)} rows from the labels, {len(names.rows) - known} from the file"
+    )
+    written.write(arguments.out)
 
 
 _RUN: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pipeline.artifacts import write_text
 
@@ -14,6 +15,8 @@ CLASS_NAMES = (
     "motorbike", "person", "plant", "sheep", "sofa", "train", "monitor",
 )  # fmt: skip
 """The authors' names of VOC's classes, in VOC's order (theirs exchanges dog and table)."""
+ClassFile = Literal["shipped", "exchanged", "labels"]
+"""State of the authors' class file: as shipped, with dog and table exchanged back, or complete from the labels."""
 _EXCHANGED = {"dog": "table", "table": "dog"}
 
 
@@ -85,6 +88,18 @@ class ClassNames:
         """
         return any("dog" in words and words.index("dog") < words.index("table") for _, words in self.rows
                    if "table" in words)  # fmt: skip
+
+    @property
+    def state(self) -> ClassFile:
+        """What was done to the authors' file; exchanging alone leaves the three rows empty that lack their class."""
+        if self.exchanged:
+            return "shipped"
+        return "labels" if all(words for _, words in self.rows) else "exchanged"
+
+    def completed(self, truth: ClassNames) -> ClassNames:
+        """Return the rows with the words of the data set where it has the image, in the file's order."""
+        known = dict(truth.rows)
+        return ClassNames(tuple((image, known.get(image, words)) for image, words in self.rows))
 
     def corrected(self) -> ClassNames:
         """Return the rows with dog and table exchanged back."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from pipeline.artifacts import MANIFEST, NOUN_FILTER, TRUTH, iter_table, read_table, write_text
+from pipeline.artifacts import NOUN_FILTER, iter_table, write_text
 from pipeline.datasets.protocol_file import read_protocol
 
 _YES, _NO = {"1", "true", "yes"}, {"0", "false", "no"}
@@ -95,16 +95,4 @@ def read_sample(path: Path) -> dict[tuple[str, int], bool]:
                     f"{path}:{rows.line_num}: expected the columns image_id, class_id and right (yes or no), got {row}"
                 )
             sample[row["image_id"], int(row["class_id"])] = answer in _YES
-    return sample
-
-
-def mini_web_sample(truth: Path, manifest: Path, share: float, seed: int = 0) -> dict[tuple[str, int], bool]:
-    """Return a random share of the mini web's candidates with their truth, as if someone had labelled them."""
-    shown = {row["url"]: set(row["class_ids"]) for row in read_table(truth, TRUTH)}
-    rng = np.random.default_rng(seed)
-    sample = {}
-    for row in read_table(manifest, MANIFEST):
-        if row["status"] == "kept" and row["url"] in shown and rng.random() < share:
-            for class_id in row["class_ids"]:
-                sample[row["image_id"], class_id] = class_id in shown[row["url"]]
     return sample

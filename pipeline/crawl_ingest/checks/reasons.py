@@ -13,6 +13,7 @@ REFUSED = {
     "licence": "the licence is not on the allow-list; the address was not requested",
     "unsafe": "the safety score of what the image shows is above the threshold; both are in its row",
     "scheme": "the address or a redirect is not a plain http or https address",
+    "long_address": "the address or a redirect is longer than any that is asked for",
 }
 FAILED = {
     "http_error": "the server answered with an error status, after retries where they make sense",
@@ -28,7 +29,12 @@ FAILED = {
     "truncated": "the image ends before its last row",
     "too_many_pixels": "the image exceeds the pixel cap (decompression bomb)",
     "too_small": "the shorter side is below the minimum",
+    "too_complex": "more scans, segments, tiles or chunks than images have; it was not decoded",
+    "decoder_limit": "decoding took more time or memory than one image may, and was ended",
+    "unexpected": "an error that no other reason explains; its type stands after the colon",
 }
+RETRIED = frozenset(FAILED) | {"robots_unreachable"}
+"""What a user may ask for again: an answer that can be another one tomorrow."""
 DUPLICATE = {
     "duplicate_url": "the address was found before in this plan",
     "duplicate_exact": "the same bytes were kept before",
@@ -37,11 +43,21 @@ DUPLICATE = {
 }
 
 
+def unexpected(error: BaseException) -> str:
+    """Return the reason of last resort, which holds the error's type."""
+    return f"unexpected:{type(error).__name__}"
+
+
+def kind_of(reason: str) -> str:
+    """Return the documented reason: without what stands after the colon."""
+    return reason.partition(":")[0]
+
+
 def status_of(reason: str) -> str:
     """Return kept, refused, failed or duplicate."""
     if reason == KEPT:
         return "kept"
     for status, reasons in (("refused", REFUSED), ("failed", FAILED), ("duplicate", DUPLICATE)):
-        if reason in reasons:
+        if kind_of(reason) in reasons:
             return status
     raise AssertionError(f"undocumented reason {reason!r}")

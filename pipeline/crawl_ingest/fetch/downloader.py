@@ -5,28 +5,29 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import random
-import re
-import string
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.checks.reasons import unexpected
+from pipeline.crawl_ingest.fetch.addresses import parse, shown
+from pipeline.crawl_ingest.fetch.crew import away
 from pipeline.crawl_ingest.fetch.host import MAX_WAIT, FetchError, Host
 from pipeline.crawl_ingest.fetch.network import PrivateAddressError, connector, is_private_literal
-from pipeline.crawl_ingest.fetch.robots import MAX_ROBOTS_BYTES, RobotsRules, opts_out
+from pipeline.crawl_ingest.fetch.robots import MAX_ROBOTS_BYTES, RobotsRules, decode_robots, opts_out
 
 MAX_REDIRECTS = 5
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 API_BYTES = 20_000_000
 """Cap of an API's answer."""
-
+RULES_HOLD, SILENCE_HOLDS = 24 * 3600.0, 600.0
+"""Seconds after which robots.txt is read again: a day (RFC 9309 2.4); sooner, if it could not be read."""
 
 _Origin = tuple[str, str | None, int | None]
 
@@ -46,7 +47,7 @@ class Downloader:
 
     def __init__(self, settings: CrawlIngest) -> None:
         self.settings = settings
-        self._hosts: dict[_Origin, asyncio.Task[Host]] = {}
+        self._hosts: dict[_Origin, tuple[asyncio.Task[Host], float]] = {}
         self._apis: dict[_Origin, Host] = {}
         self._jitter = random.Random(0)
 
@@ -77,11 +78,12 @@ class Downloader:
                 return await self._follow(url, api)
             except TimeoutError:
                 if last or not api:
-                    raise FetchError("timeout", url=url) from None
+                    raise FetchError("timeout", url=shown(url)) from None
             except _RetryError as again:
                 if last or (again.after or 0) > MAX_WAIT:
-                    raise FetchError("http_error" if again.status else "connection", again.status, url) from None
-                await asyncio.sleep(self._pause(attempt, again.after))
+                    raise FetchError("http_error" if again.status else "connection", again.status, shown(url)) from None
+                async with away():
+                    await asyncio.sleep(self._pause(attempt, again.after))
         raise AssertionError("unreachable")
 
     def _pause(self, attempt: int, after: float | None) -> float:
@@ -90,7 +92,7 @@ class Downloader:
         return min(0.5 * 2**attempt, MAX_WAIT) * self._jitter.uniform(0.5, 1.0)
 
     async def _follow(self, address: str, api: bool) -> Fetched:
-        url, left = _parse(address), self.settings.timeout
+        url, left = parse(address), self.settings.timeout
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 host = await self._host(url, api)
@@ -113,43 +115,84 @@ class Downloader:
         if api:
             self._apis[origin] = self._apis.get(origin) or Host(url.host or "", RobotsRules(""), self.settings)
             return self._apis[origin]
-        if origin not in self._hosts:
-            self._hosts[origin] = asyncio.ensure_future(self._meet(url.origin()))
-        meeting = self._hosts[origin]
-        host = meeting.result() if meeting.done() else await asyncio.shield(meeting)
+        host = await self._known(url, origin)
         if not host.rules.allows(str(url), self.settings.user_agent):
             raise FetchError("robots")
         return host
+
+    async def _known(self, url: URL, origin: _Origin) -> Host:
+        meeting, until = self._hosts.get(origin, (None, 0.0))
+        if meeting is None or (meeting.done() and time.monotonic() > until):
+            # The task inherits this one's place in the crew and may give it up: this one waits for it meanwhile.
+            meeting = asyncio.ensure_future(self._meet(url.origin()))
+            self._hosts[origin] = meeting, time.monotonic() + RULES_HOLD
+            try:
+                return await asyncio.shield(meeting)
+            except FetchError:
+                self._hosts[origin] = meeting, time.monotonic() + SILENCE_HOLDS
+                raise
+        if not meeting.done():
+            async with away():
+                # Its error is this address's too.
+                await asyncio.wait([meeting])
+        return meeting.result()
 
     async def _meet(self, origin: URL) -> Host:
         # RFC 9309: a missing robots.txt (4xx) allows, one that cannot be read (5xx, network) forbids.
         for attempt in range(self.settings.retries + 1):
             try:
                 async with asyncio.timeout(self.settings.timeout):
-                    rules = RobotsRules(await self._robots(origin))
-                    return Host(origin.host or "", rules, self.settings)
+                    body = await self._robots(origin)
+                # Beside the event loop: half a megabyte of rules takes its time.
+                rules = await asyncio.to_thread(_rules, body, self.settings.user_agent) if body else RobotsRules("")
+                return Host(origin.host or "", rules, self.settings)
             except TimeoutError:
                 break
             except _RetryError as again:
                 if attempt < self.settings.retries and (again.after or 0) <= MAX_WAIT:
-                    await asyncio.sleep(self._pause(attempt, again.after))
+                    async with away():
+                        await asyncio.sleep(self._pause(attempt, again.after))
                 elif again.unreachable:
                     raise FetchError("connection") from None
         raise FetchError("robots_unreachable")
 
-    async def _robots(self, origin: URL) -> str:
+    async def _robots(self, origin: URL) -> bytes:
+        """Return the first bytes of a robots.txt, none if there is none. RFC 9309 2.3.1.2 allows five redirects."""
+        url = origin / "robots.txt"
+        for hop in range(MAX_REDIRECTS + 1):
+            result: bytes | str | None = None
+            try:
+                result = await self._robots_at(url)
+                if isinstance(result, bytes):
+                    return result
+                url = parse(result, url)
+            except FetchError:
+                # The host itself cannot be asked; or, behind a redirect, its rules cannot.
+                if hop == 0 and result is None:
+                    raise
+                break
+            except _RetryError as again:
+                # Only the host itself can be the one that is not there.
+                raise _RetryError(again.status, again.after, again.unreachable and hop == 0) from None
+        raise FetchError("robots_unreachable")
+
+    async def _robots_at(self, url: URL) -> bytes | str:
+        if is_private_literal(url.host or ""):
+            raise FetchError("private_address")
         body = bytearray()
-        with _translated(origin):
-            async with self._session.get(origin / "robots.txt", max_redirects=MAX_REDIRECTS) as response:
+        with _translated(url):
+            async with self._session.get(url, allow_redirects=False) as response:
+                if response.status in REDIRECTS and "Location" in response.headers:
+                    return str(response.headers["Location"])
                 if response.status == 429 or response.status >= 500:
                     raise _RetryError(response.status, retry_after(response.headers))
                 if response.status >= 400:
-                    return ""
+                    return b""
                 async for chunk in response.content.iter_chunked(65536):
                     body += chunk
-                    if len(body) >= MAX_ROBOTS_BYTES:
+                    if len(body) > MAX_ROBOTS_BYTES:
                         break
-        return body[:MAX_ROBOTS_BYTES].decode("utf-8", "replace")
+        return bytes(body)
 
     async def _request(self, url: URL, host: Host, seconds: float, api: bool) -> Fetched | URL:
         with _translated(url):
@@ -164,7 +207,7 @@ class Downloader:
                 if not api and opts_out(response.headers.getall("X-Robots-Tag", []), self.settings.user_agent):
                     raise FetchError("robots_header", response.status)
                 if moved:
-                    return _parse(response.headers["Location"], url)
+                    return parse(response.headers["Location"], url)
                 body = await self._read(response, API_BYTES if api else self.settings.max_bytes)
                 return Fetched(body, str(url), response.status, retry_after(response.headers))
 
@@ -185,11 +228,16 @@ class _RetryError(Exception):
         self.status, self.after, self.unreachable = status, after, unreachable
 
 
+def _rules(body: bytes, user_agent: str) -> RobotsRules:
+    text = decode_robots(body[:MAX_ROBOTS_BYTES], whole=len(body) <= MAX_ROBOTS_BYTES)
+    return RobotsRules(text, user_agent)
+
+
 @contextmanager
 def _translated(url: URL) -> Iterator[None]:
     try:
         yield
-    except TimeoutError:
+    except (TimeoutError, FetchError, _RetryError):
         raise
     except aiohttp.ClientConnectorError as error:
         elsewhere = error.host != url.host
@@ -200,20 +248,9 @@ def _translated(url: URL) -> Iterator[None]:
         raise FetchError("scheme") from None
     except (aiohttp.ClientError, OSError):
         raise _RetryError(0, None) from None
-
-
-def _parse(address: str, base: URL | None = None) -> URL:
-    # The parser is the one that makes the request, so that a check and the connection see the same host.
-    try:
-        if not address.isascii() and base is not None:
-            address = quote(address.encode("utf-8", "surrogateescape"), safe=string.printable)
-        url = URL(address) if base is None else base.join(URL(address))
-        host = url.raw_host or ""
-    except ValueError:
-        raise FetchError("scheme", url=address.encode("utf-8", "replace").decode()) from None
-    if url.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:-]+", host) or url.user is not None:
-        raise FetchError("scheme", url=str(url))
-    return url
+    except Exception as error:
+        # Libraries that read what strangers send raise almost anything, and one address must not end a crawl.
+        raise FetchError(unexpected(error)) from None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -225,6 +262,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return float(value)
     try:
         moment = email.utils.parsedate_to_datetime(value).timestamp()
-    except (TypeError, ValueError, OverflowError):
+    except Exception:
+        # The parser of dates fails in many ways, and a header that says nothing asks for nothing.
         return None
     return max(0.0, moment - time.time())

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.fetch.crew import away
 from pipeline.crawl_ingest.fetch.rate_limit import Pace
 from pipeline.crawl_ingest.fetch.robots import RobotsRules
 
@@ -52,5 +53,6 @@ class Host:
             while (wait := self._not_before - asyncio.get_running_loop().time()) > 0:
                 if wait > MAX_WAIT:
                     raise FetchError("told_to_wait")
-                await asyncio.sleep(wait)
+                async with away():
+                    await asyncio.sleep(wait)
             yield

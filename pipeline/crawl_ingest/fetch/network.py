@@ -13,10 +13,16 @@ from aiohttp import TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 
+from pipeline.crawl_ingest.fetch.special_addresses import (
+    V4_IN_INTERFACE,
+    V4_REFUSED,
+    V6_ALLOWED,
+    V6_CARRIES_V4,
+    V6_REFUSED,
+)
+
 ENVIRONMENT = "PIPELINE_RESOLVE"
 SITE = "PIPELINE_SITE"
-_CARRIERS = [ipaddress.IPv6Network(net) for net in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")]
-# IPv4-compatible, mapped, translated and NAT64 addresses: the last 32 bits are an IPv4 address.
 
 
 class PrivateAddressError(OSError):
@@ -95,14 +101,16 @@ def is_private_literal(host: str) -> bool:
 
 
 def is_global(address: str) -> bool:
-    """Return whether an IP address is one host on the public internet; IPv4 inside IPv6 is unwrapped."""
+    """Return whether an IP address is one host on the public internet; IPv4 inside IPv6 is judged as IPv4.
+
+    Raises ValueError if it is no IP address.
+    """
     ip = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        ip = _carried(ip) or ip
-    return ip.is_global and not ip.is_multicast
-
-
-def _carried(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if any(ip in network for network in _CARRIERS):
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.sixtofour
+    if isinstance(ip, ipaddress.IPv4Address):
+        return not any(ip in network for network in V4_REFUSED)
+    last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    if any(ip in network for network in V6_CARRIES_V4):
+        return is_global(str(last))
+    if int(ip) >> 32 & 0xFFFFFFFF in V4_IN_INTERFACE and not is_global(str(last)):
+        return False
+    return ip in V6_ALLOWED and not any(ip in network for network in V6_REFUSED)

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from pipeline.crawl_ingest.fetch.crew import away, taken
 from pipeline.crawl_ingest.fetch.network import ENVIRONMENT
 
 FOLDER = "PIPELINE_HOSTS"
@@ -44,9 +45,10 @@ class Pace:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[None]:
         """Hold one of the host's connections."""
-        async with self._free:
+        async with taken(self._free):
             while (slot := self._lock_slot()) is None:
-                await asyncio.sleep(random.uniform(0.01, 0.04))
+                async with away():
+                    await asyncio.sleep(random.uniform(0.01, 0.04))
             number, handle = slot
             self._held.add(number)
             try:
@@ -58,15 +60,16 @@ class Pace:
     async def turn(self) -> None:
         """Wait for the host's next turn."""
         # One waiter per process reserves at a time: a killed process leaves one turn unused at most.
-        async with self._queue:
+        async with taken(self._queue):
             with _moment(self._file) as moment:
                 wait = moment.value - self._slack - moment.now
                 moment.value = max(moment.value, moment.now) + self._gap
             if wait <= 0:
                 return
-            await asyncio.sleep(wait)
+            async with away():
+                await asyncio.sleep(wait)
             if not self._slack:
-                # Woken late: without a burst the gap counts from now, not from when the turn should have been.
+                # Woken late, or late back in the crew: without a burst the gap counts from now.
                 with _moment(self._file) as moment:
                     moment.value = max(moment.value, moment.now + self._gap)
 

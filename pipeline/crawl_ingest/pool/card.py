@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,13 +13,21 @@ from pipeline.artifacts import MANIFEST, atomic_path, image_address, read_rows, 
 from pipeline.artifacts.rows import ManifestRow
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.licence import UNKNOWN, deed
-from pipeline.crawl_ingest.checks.reasons import DUPLICATE, FAILED, REFUSED
+from pipeline.crawl_ingest.checks.reasons import DUPLICATE, FAILED, REFUSED, kind_of
+from pipeline.crawl_ingest.faults import in_one_line
 
 ATTRIBUTION = ("image_id", "file", "title", "creator", "licence", "licence_url", "page_url", "url", "source")
+_SHAPELESS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
 _MEANINGS = {**REFUSED, **FAILED, **DUPLICATE}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = frozenset("=+-@|%\u2212")
+"""First signs that make a cell a formula to one program or another; full-width ones are turned into these first."""
+MAX_NAME = 100
+"""Characters of a licence's or a source's name in the card."""
+MAX_NAMES = 50
+"""Licences and sources that the card lists; the rest is one line."""
 
 
+@in_one_line
 def write_card(manifests: Sequence[Path], settings: CrawlIngest, out: Path) -> None:
     """Write `out` (Markdown) and attribution.csv beside it, from the manifests of a pool's plans."""
     facts = _Facts()
@@ -26,7 +35,8 @@ def write_card(manifests: Sequence[Path], settings: CrawlIngest, out: Path) -> N
         atomic_path(out.with_name("attribution.csv")) as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as stream,
     ):
-        writer = csv.writer(stream)
+        # Quoted throughout: a program that takes semicolons for separators sees no cells inside a cell.
+        writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
         writer.writerow(ATTRIBUTION)
         for manifest in manifests:
             for row in read_rows(manifest, MANIFEST):
@@ -66,8 +76,24 @@ def _attribution(row: ManifestRow) -> list[str]:
 
 
 def _harmless(value: str) -> str:
-    # Titles come from strangers, and a spreadsheet runs what begins like a formula.
-    return f"'{value}" if value.startswith(_FORMULA) else value
+    """Return a cell that no spreadsheet runs, on one line: titles come from strangers."""
+    plain = _one_line(value)
+    first = unicodedata.normalize("NFKC", plain[:1])[:1]
+    return f"'{plain}" if first in _FORMULA else plain
+
+
+def _one_line(value: str) -> str:
+    # Signs without a shape (controls, marks of direction, zero widths, lone surrogates) hide what comes first.
+    return " ".join("".join(" " if unicodedata.category(c) in _SHAPELESS else c for c in value).split())
+
+
+def _escaped(name: str) -> str:
+    """Return a stranger's text as Markdown shows it letter by letter: no HTML, link, image or cell of a table."""
+    plain = _one_line(name)
+    shown = plain if len(plain) <= MAX_NAME else f"{plain[:MAX_NAME]} ..."
+    text = "".join(c if c.isalnum() or c in " .+-'" or ord(c) > 127 else f"&#{ord(c)};" for c in shown)
+    # The names of addresses become links without any sign around them.
+    return text.replace("www.", "www&#46;").replace("WWW.", "WWW&#46;") or UNKNOWN
 
 
 def _text(facts: _Facts, settings: CrawlIngest) -> str:
@@ -116,12 +142,16 @@ def _plans(facts: _Facts) -> Iterable[Sequence[Any]]:
 def _reasons(facts: _Facts) -> Iterable[Sequence[Any]]:
     for reason, count in sorted(facts.reasons.items(), key=lambda item: (-item[1], item[0])):
         if reason:
-            yield f"`{reason}`", count, _MEANINGS[reason]
+            yield f"`{reason}`", count, _MEANINGS[kind_of(reason)]
 
 
 def _shares(counts: Counter[str], total: int) -> Iterable[Sequence[Any]]:
-    for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        yield name.replace("|", "\\|"), count, _percent(count, total)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    for name, count in ranked[:MAX_NAMES]:
+        yield _escaped(name), count, _percent(count, total)
+    if rest := ranked[MAX_NAMES:]:
+        count = sum(number for _, number in rest)
+        yield f"{len(rest):,} others", count, _percent(count, total)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:

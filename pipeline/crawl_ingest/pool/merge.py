@@ -20,6 +20,7 @@ from pipeline.artifacts import (
 from pipeline.artifacts.rows import ManifestRow, QueryRow, SafetyColumns
 from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.reasons import KEPT, status_of
+from pipeline.crawl_ingest.faults import in_one_line
 from pipeline.crawl_ingest.pool.duplicates import HashIndex, SeenTexts
 
 Placed = tuple[int, int, ManifestRow]
@@ -30,6 +31,7 @@ SPARE = 64
 """Open files beside the shards: the manifest, libraries, standard streams."""
 
 
+@in_one_line
 def merge(queries: Path, shards: Sequence[Path], settings: CrawlIngest, out: Path) -> None:
     """Write the manifest. Of two equal images the one with the earlier query and rank is kept.
 

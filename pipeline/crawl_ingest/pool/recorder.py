@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from pipeline.config import CrawlIngest
-from pipeline.crawl_ingest.checks.image import IntakeError, accept
+from pipeline.crawl_ingest.checks.decoders import Decoders
+from pipeline.crawl_ingest.checks.image import IntakeError
+from pipeline.crawl_ingest.checks.reasons import unexpected
+from pipeline.crawl_ingest.faults import MachineError
 from pipeline.crawl_ingest.pool.spool import Place
 from pipeline.crawl_ingest.pool.state import Outcome, PoolState
 
 TOGETHER = 8
-"""Downloads that are checked and recorded together at most; more would leave the network idle meanwhile."""
+"""Downloads that are recorded in one transaction at most; more would leave the network idle meanwhile."""
+SECONDS = 0.25
+"""How long a download waits for others to be recorded with, while images are being decoded."""
 
 
 @dataclass
@@ -28,51 +31,85 @@ class Download:
 class Recorder:
     """Checks images and records outcomes. Use as a context manager.
 
-    One hand-over to the decoder's thread and one transaction serve all downloads that wait, so the busier the crawl
-    the less each costs. A download is in flight until `record` returns: a kill repeats no more than without.
+    Images are decoded in a few processes at once, and one transaction serves the downloads that have come in meanwhile,
+    so the busier the crawl the less each costs. A download is in flight until `record` returns: a kill repeats no more
+    than without.
     """
 
     def __init__(self, settings: CrawlIngest, state: PoolState) -> None:
-        self._settings, self._state = settings, state
-        self._waiting: list[Download] = []
-        self._turn = asyncio.Lock()
+        self._state = state
+        self._decoders = Decoders(settings)
+        self._decoding = 0
+        self._ready: list[tuple[Download, bytes | None, asyncio.Future[None]]] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Recorder:
-        # Decoding beside the event loop: large images must not make the others' answers look late.
-        self._decoder = ThreadPoolExecutor(1)
         return self
 
+    def prepare(self) -> None:
+        """Say that images will come."""
+        self._decoders.prepare()
+
     def __exit__(self, *_: object) -> None:
-        self._decoder.shutdown()
+        self._decoders.close()
 
     async def record(self, download: Download) -> str:
         """Return the reason of the outcome, once it is recorded."""
-        self._waiting.append(download)
-        async with self._turn:
-            # Turns come in the order of arrival: whoever is not recorded yet is the first of those that wait.
-            if not download.recorded:
-                await self._record_first()
+        self._decoding += 1
+        try:
+            stored = await self._judge(download)
+        finally:
+            self._decoding -= 1
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._ready.append((download, stored, done))
+        if len(self._ready) >= TOGETHER or not self._decoding:
+            self._write()
+        elif self._timer is None:
+            self._timer = loop.call_later(SECONDS, self._write)
+        await done
         return download.outcome.reason
 
-    async def _record_first(self) -> None:
-        batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
-        finished = await asyncio.get_running_loop().run_in_executor(self._decoder, self._take_all, batch)
-        self._state.finish_all(finished)
-        for download, (outcome, _) in zip(batch, finished, strict=True):
-            download.outcome, download.body, download.recorded = outcome, None, True
-
-    def _take_all(self, batch: Sequence[Download]) -> list[tuple[Outcome, Place | None]]:
-        return [self._take(download.outcome, download.body) for download in batch]
-
-    def _take(self, outcome: Outcome, body: bytes | None) -> tuple[Outcome, Place | None]:
+    async def _judge(self, download: Download) -> bytes | None:
+        """Let the download's outcome say what its body is; return the bytes to store."""
+        body, outcome = download.body, download.outcome
         if body is None:
-            return outcome, None
+            return None
+        download.body = None
         try:
-            image = accept(body, self._settings)
+            image = await self._decoders.accept(body)
         except IntakeError as error:
-            return replace(outcome, reason=error.reason, bytes=len(body)), None
-        kept = replace(
+            download.outcome = replace(outcome, reason=error.reason, bytes=len(body))
+            return None
+        except MachineError:
+            raise
+        except Exception as error:
+            download.outcome = replace(outcome, reason=unexpected(error), bytes=len(body))
+            return None
+        download.outcome = replace(
             outcome, image_id=image.image_id, width=image.width, height=image.height, bytes=len(image.data),
             phash=image.phash,
         )  # fmt: skip
-        return kept, self._state.spool(image.data)
+        return image.data
+
+    def _write(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._ready:
+            batch, self._ready = self._ready[:TOGETHER], self._ready[TOGETHER:]
+            try:
+                places = [None if stored is None else self._state.spool(stored) for _, stored, _ in batch]
+                self._finish([(download.outcome, place) for (download, _, _), place in zip(batch, places, strict=True)])
+            except Exception as error:
+                for _, _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+                continue
+            for download, _, done in batch:
+                download.recorded = True
+                if not done.done():
+                    done.set_result(None)
+
+    def _finish(self, finished: list[tuple[Outcome, Place | None]]) -> None:
+        self._state.finish_all(finished)

@@ -95,14 +95,20 @@ def _row(place: Place, candidate: Candidate, outcome: Outcome, reason: str) -> I
     }
 
 
+def shard_files(out: Path) -> tuple[Path, Path, Path]:
+    """Return the files of a shard: tar, table and statistics."""
+    return out, out.with_suffix(".parquet"), out.with_suffix("").with_suffix(".stats.json")
+
+
 def write_shard(
     out: Path, rows: Iterable[IngestRow], state: PoolState, kind: Table[IngestRow] = INGEST
 ) -> dict[str, int]:
     """Write the rows to <out>, its .parquet and its .stats.json; return the counts by reason."""
     counts: Counter[str] = Counter()
+    _, table, statistics = shard_files(out)
     # The table appears after the tar.
     with (
-        row_writer(out.with_suffix(".parquet"), kind) as write,
+        row_writer(table, kind) as write,
         atomic_path(out) as temporary,
         open(temporary, "wb", buffering=1 << 20) as stream,
     ):
@@ -114,7 +120,7 @@ def write_shard(
                 _add(stream, f"{row['image_id']}.jpg", state.read(row["image_id"]))
                 _add(stream, f"{row['image_id']}.json", json.dumps(about, sort_keys=True).encode())
         _end(stream)
-    write_json(out.with_suffix("").with_suffix(".stats.json"), {"tried": counts.total(), **counts})
+    write_json(statistics, {"tried": counts.total(), **counts})
     return dict(counts)
 
 

@@ -12,8 +12,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline.crawl_ingest.pool.spool import SUFFIX, Handles, Place, Segment, unused
 from pipeline.crawl_ingest.sources.base import Candidate
@@ -33,8 +36,15 @@ CREATE TABLE IF NOT EXISTS stored (image_id TEXT PRIMARY KEY, file TEXT, positio
 CREATE INDEX IF NOT EXISTS stored_file ON stored (file);
 CREATE TABLE IF NOT EXISTS scores (image_id TEXT, model TEXT, score REAL, PRIMARY KEY (image_id, model))
     WITHOUT ROWID;
-CREATE TEMP TABLE todo (position INTEGER PRIMARY KEY, url TEXT UNIQUE, candidate TEXT);
+CREATE TEMP TABLE todo (position INTEGER PRIMARY KEY, url TEXT UNIQUE, candidate TEXT, host TEXT);
+CREATE TEMP TABLE hosts (position INTEGER PRIMARY KEY, host TEXT, addresses INTEGER);
 """
+
+
+_REASON = (
+    "substr(json_extract(outcome, '$.reason') || ':', 1, instr(json_extract(outcome, '$.reason') || ':', ':') - 1)"
+)
+"""The documented reason: without what stands after its colon."""
 
 
 def _write_ahead(db: sqlite3.Connection) -> None:
@@ -48,6 +58,14 @@ def _write_ahead(db: sqlite3.Connection) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
+
+
+def _host_of(url: str) -> str:
+    """Return the name by which addresses share a queue; whether they may be asked for is decided elsewhere."""
+    try:
+        return urlsplit(url).netloc.lower()[:255]
+    except ValueError:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -76,10 +94,14 @@ class PoolState:
         self._segment: Segment | None = None
         self._handles = Handles()
         self._db = sqlite3.connect(folder / "state.sqlite", timeout=PATIENCE, isolation_level=None)
-        _write_ahead(self._db)
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("PRAGMA temp_store=FILE")
-        self._db.executescript(_TABLES)
+        try:
+            _write_ahead(self._db)
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("PRAGMA temp_store=FILE")
+            self._db.executescript(_TABLES)
+        except sqlite3.Error:
+            self._db.close()
+            raise
 
     def outcome(self, url: str, check: bool = False) -> Outcome | None:
         """Return the finished outcome of an address; with `check` only if its bytes are there and whole."""
@@ -89,7 +111,11 @@ class PoolState:
         row = self._db.execute(query, (url, self.policy)).fetchone()
         if row is None:
             return None
-        outcome = Outcome(**json.loads(row[0]))
+        try:
+            outcome = Outcome(**json.loads(row[0]))
+        except (TypeError, ValueError):
+            # Damaged on disk: it is asked for again.
+            return None
         if outcome.image_id and check and self._bytes(outcome.image_id) is None:
             return None
         return outcome
@@ -100,16 +126,26 @@ class PoolState:
 
     def finish_all(self, finished: Iterable[tuple[Outcome, Place | None]]) -> None:
         """Record outcomes in one transaction."""
+        with self._transaction():
+            for outcome, place in finished:
+                if outcome.reason in PASSING:
+                    self._passing[outcome.url] = outcome
+                    continue
+                if place is not None:
+                    self._store(outcome.image_id, place)
+                values = (outcome.url, self.policy, json.dumps(vars(outcome)))
+                self._db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
-        for outcome, place in finished:
-            if outcome.reason in PASSING:
-                self._passing[outcome.url] = outcome
-                continue
-            if place is not None:
-                self._store(outcome.image_id, place)
-            values = (outcome.url, self.policy, json.dumps(vars(outcome)))
-            self._db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", values)
-        self._db.execute("COMMIT")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def forget(self, keys: Iterable[str], reasons: Iterable[str]) -> int:
         """Forget the outcomes of searched addresses that ended for one of the reasons; return how many."""
@@ -118,7 +154,7 @@ class PoolState:
         for key in keys:
             gone += self._db.execute(
                 "DELETE FROM items WHERE policy = ? AND url IN (SELECT url FROM found WHERE key = ?)"
-                f" AND json_extract(outcome, '$.reason') IN ({marks})",
+                f" AND {_REASON} IN ({marks})",
                 (self.policy, key, *wanted),
             ).rowcount
         return gone
@@ -134,10 +170,9 @@ class PoolState:
 
     def remember_scores(self, model: str, scores: Mapping[str, float]) -> None:
         """Record the scores of images."""
-        self._db.execute("BEGIN IMMEDIATE")
         rows = [(image_id, model, score) for image_id, score in scores.items()]
-        self._db.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
-        self._db.execute("COMMIT")
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
 
     # Searches.
 
@@ -148,9 +183,8 @@ class PoolState:
     def remember(self, key: str, rank: int, candidates: Iterable[Candidate]) -> None:
         """Record candidates of a search from a rank on."""
         rows = [(key, rank + i, item["url"], json.dumps(item)) for i, item in enumerate(candidates)]
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany("INSERT OR REPLACE INTO found VALUES (?, ?, ?, ?)", rows)
-        self._db.execute("COMMIT")
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO found VALUES (?, ?, ?, ?)", rows)
 
     def end_search(self, key: str, count: int) -> None:
         """Record that a search is finished with so many candidates."""
@@ -176,24 +210,39 @@ class PoolState:
     def plan(self, keys: Iterable[str], wanted: Callable[[Candidate], bool]) -> int:
         """Collect the unfinished addresses of searches, each once; return how many there are."""
         self._db.execute("DELETE FROM todo")
+        self._db.execute("DELETE FROM hosts")
         self._db.create_function("wanted", 1, lambda found: wanted(json.loads(found)), deterministic=True)
+        self._db.create_function("host_of", 1, _host_of, deterministic=True)
         for key in keys:
             self._db.execute(
-                "INSERT OR IGNORE INTO todo (url, candidate) SELECT url, candidate FROM found"
+                "INSERT OR IGNORE INTO todo (url, candidate, host) SELECT url, candidate, host_of(url) FROM found"
                 " WHERE key = ? AND wanted(candidate) ORDER BY rank", (key,),
             )  # fmt: skip
         for position, url in self._pages("SELECT position, url FROM todo WHERE position > ? ORDER BY position LIMIT ?"):
             if self.outcome(url, check=True) is not None:
                 self._db.execute("DELETE FROM todo WHERE position = ?", (position,))
+        self._db.execute("CREATE INDEX IF NOT EXISTS temp.todo_host ON todo (host, position)")
+        self._db.execute(
+            "INSERT INTO hosts (host, addresses) SELECT host, count(*) FROM todo GROUP BY host ORDER BY min(position)"
+        )
         return int(self._db.execute("SELECT count(*) FROM todo").fetchone()[0])
 
-    def work(self) -> Iterator[Candidate]:
-        """Yield the candidates that `plan` collected."""
-        query = "SELECT position, candidate FROM todo WHERE position > ? ORDER BY position LIMIT ?"
-        for _, found in self._pages(query):
-            yield json.loads(found)
+    def hosts(self) -> Iterator[tuple[str, int]]:
+        """Yield the hosts of what `plan` collected with their number of addresses, in the order of their first ones."""
+        query = "SELECT position, host, addresses FROM hosts WHERE position > ? ORDER BY position LIMIT ?"
+        for _, host, addresses in self._pages(query):
+            yield host, addresses
 
-    def _pages(self, query: str) -> Iterator[tuple[int, str]]:
+    def work(self, host: str) -> Iterator[Candidate]:
+        """Yield the candidates of a host that `plan` collected."""
+        last, page = 0, 16
+        query = "SELECT position, candidate FROM todo WHERE host = ? AND position > ? ORDER BY position LIMIT ?"
+        while rows := self._db.execute(query, (host, last, page)).fetchall():
+            for _, found in rows:
+                yield json.loads(found)
+            last, page = rows[-1][0], 256
+
+    def _pages(self, query: str) -> Iterator[tuple[Any, ...]]:
         last = 0
         while rows := self._db.execute(query, (last, 256)).fetchall():
             yield from rows

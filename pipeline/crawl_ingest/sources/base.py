@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from pipeline.artifacts.rows import QueryRow
 from pipeline.config import CrawlIngest
+from pipeline.crawl_ingest.fetch.addresses import MAX_ADDRESS
 from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched
 from pipeline.crawl_ingest.fetch.host import FetchError
 
@@ -16,6 +20,17 @@ Candidate = dict[str, str]
 """url, page_url, licence (as `licence.canonical` writes it), creator, title, source, sha256 (empty if not stated)."""
 
 Query = QueryRow
+
+
+LENGTHS = {
+    "url": MAX_ADDRESS + 1, "page_url": 2048, "licence": 200, "creator": 500, "title": 2000, "source": 100,
+    "sha256": 64,
+}  # fmt: skip
+"""Characters that are kept of each field; an address that is longer is refused, not shortened."""
+MAX_VALUES = 1_000_000
+"""Values and separators of an API's page; one of 500 results has some 50,000."""
+ENDLESS = 10**9
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
 class SearchError(ValueError):
@@ -45,15 +60,39 @@ class Source(Protocol):
 
 
 def candidate(**fields: Any) -> Candidate:
-    """Return a candidate; fields that are not given are empty, texts are made storable."""
-    empty = dict.fromkeys(("url", "page_url", "licence", "creator", "title", "source", "sha256"), "")
+    """Return a candidate; fields that are not given are empty, texts are made storable and cut to LENGTHS."""
+    empty = dict.fromkeys(LENGTHS, "")
     assert set(fields) <= set(empty), fields
-    return {**empty, **{name: text(value) for name, value in fields.items()}}
+    return {**empty, **{name: text(value, LENGTHS[name]) for name, value in fields.items()}}
 
 
-def text(value: Any) -> str:
-    """Return a value as text that SQLite and Parquet can store: JSON may carry lone surrogates."""
-    return "" if value is None else str(value).encode("utf-8", "replace").decode()
+def text(value: Any, length: int = 2000) -> str:
+    """Return a value as text that SQLite and Parquet can store, cut to a length.
+
+    JSON may carry lone surrogates; lists and objects where a text belongs are no text.
+    """
+    if not isinstance(value, str):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return ""
+        value = str(value)
+    return str(value[:length]).encode("utf-8", "replace").decode()
+
+
+def whole(value: Any) -> int | None:
+    """Return a number that an API states, None if it is something else; one that is infinite or none is a billion."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if math.isfinite(value) else ENDLESS
+
+
+def most_requests(limit: int, page_size: int) -> int:
+    """Return how often a search may ask for pages: several times what full ones would need, then it ends.
+
+    A service may give twenty results a page whatever it is asked for.
+    """
+    return 10 + 4 * math.ceil(limit / min(page_size, 20))
 
 
 async def ask(downloader: Downloader, api: str, parameters: Mapping[str, Any], hidden: str = "") -> tuple[Any, Fetched]:
@@ -65,12 +104,31 @@ async def ask(downloader: Downloader, api: str, parameters: Mapping[str, Any], h
     try:
         fetched = await downloader.fetch(address(api, parameters), api=True)
     except FetchError as error:
-        message = f"search {shown} failed: {error.reason} {error.status or ''}".rstrip()
+        message = f"search {shown[:2000]} failed: {error.reason} {error.status or ''}".rstrip()
         raise SearchError(message, error.status) from None
     try:
-        return json.loads(fetched.body), fetched
+        # Beside the event loop: an answer may have twenty megabytes.
+        if len(fetched.body) > 200_000:
+            return await asyncio.to_thread(_parsed, fetched.body), fetched
+        return _parsed(fetched.body), fetched
     except (ValueError, RecursionError):
         raise no_page(shown) from None
+
+
+def _parsed(body: bytes) -> Any:
+    # Twenty megabytes of brackets would become a gigabyte of lists. Titles may hold as many as they like.
+    if _values(body) > MAX_VALUES and _values(_STRINGS.sub(b"", body)) > MAX_VALUES:
+        raise ValueError
+    return json.loads(body, parse_int=_integer)
+
+
+def _values(body: bytes) -> int:
+    return sum(body.count(sign) for sign in (b",", b"[", b"{"))
+
+
+def _integer(digits: str) -> int | float:
+    # Python refuses to read thousands of digits; one field must not cost the page.
+    return int(digits) if len(digits) < 20 else float(digits)
 
 
 def service(settings: CrawlIngest, usual: str) -> str:
@@ -85,4 +143,4 @@ def address(api: str, parameters: Mapping[str, Any]) -> str:
 
 def no_page(shown: str) -> SearchError:
     """Return the error for an answer of another shape."""
-    return SearchError(f"search {shown} did not answer with a page of results")
+    return SearchError(f"search {shown[:2000]} did not answer with a page of results")

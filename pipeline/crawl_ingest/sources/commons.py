@@ -16,7 +16,18 @@ from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.licence import canonical
 from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched
 from pipeline.crawl_ingest.fetch.host import MAX_WAIT
-from pipeline.crawl_ingest.sources.base import Candidate, Query, SearchError, address, ask, candidate, no_page, service
+from pipeline.crawl_ingest.sources.base import (
+    Candidate,
+    Query,
+    SearchError,
+    address,
+    ask,
+    candidate,
+    most_requests,
+    no_page,
+    service,
+    text,
+)
 
 API = "https://commons.wikimedia.org/w/api.php"
 MAX_PAGE = 50
@@ -24,7 +35,13 @@ MAX_PAGE = 50
 THUMBNAIL = 960
 """Pixels; one of the widths that Wikimedia renders anyway. Originals are often tens of megabytes."""
 BUSY = frozenset({"maxlag", "ratelimited", "readonly"})
-_TAG = re.compile(r"<[^>]*>")
+MAX_FIELD = 20_000
+"""Characters that are read of a field; descriptions are pages of HTML at times."""
+MAX_NAME = 200
+"""Characters of a licence's name or address."""
+MAX_CONTINUE = 1_000
+"""Characters of what an answer asks to be sent back for the next one."""
+_TAG = re.compile(r"<[^<>]*>")
 
 
 class Commons:
@@ -49,20 +66,21 @@ class Commons:
         """Yield up to `limit` raster images in the order of the search. Raises SearchError."""
         found = 0
         more: dict[str, Any] = {}
-        batch: dict[Any, dict[str, Any]] = {}
-        while found < limit:
-            answer = await self._ask({**self._parameters(query["text"]), **more})
+        batch: dict[str, dict[str, Any]] = {}
+        for _ in range(most_requests(limit, self._page_size)):
+            # What an answer asks to be sent back stands first: it changes none of our own parameters.
+            answer = await self._ask({**more, **self._parameters(query["text"])})
             for page in _pages(answer):
                 # An answer may hold a page's title now and its image information after a `continue`.
-                batch.setdefault(page.get("pageid"), {}).update(page)
-            more = answer.get("continue") or {}
+                batch.setdefault(text(page.get("pageid")), {}).update(page)
+            more = _continued(answer)
             if "batchcomplete" in answer or not more:
                 ready = [c for page in sorted(batch.values(), key=_rank) if (c := _candidate(page))]
                 batch = {}
                 for item in ready[: limit - found]:
                     yield item
                     found += 1
-            if not more:
+            if not more or found >= limit:
                 return
 
     def _parameters(self, words: str) -> dict[str, Any]:
@@ -82,12 +100,17 @@ class Commons:
             error = answer.get("error")
             if error is None:
                 return answer
-            code = error.get("code") if isinstance(error, dict) else error
+            code = text(error.get("code") if isinstance(error, dict) else error, 200)
             wait = 5.0 if fetched.retry_after is None else fetched.retry_after
             if code not in BUSY or attempt == self._retries or wait > MAX_WAIT:
                 raise SearchError(f"search {shown} failed: {code}")
             await asyncio.sleep(wait)
         raise AssertionError("unreachable")
+
+
+def _continued(answer: dict[str, Any]) -> dict[str, str]:
+    more = {name: text(value) for name, value in (answer.get("continue") or {}).items()}
+    return more if sum(len(name) + len(value) for name, value in more.items()) <= MAX_CONTINUE else {}
 
 
 def _pages(answer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -99,7 +122,7 @@ def _pages(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _rank(page: dict[str, Any]) -> float:
     index = page.get("index")
-    return index if isinstance(index, int | float) else float("inf")
+    return float(index) if isinstance(index, int | float) and index == index else float("inf")
 
 
 def _candidate(page: dict[str, Any]) -> Candidate | None:
@@ -109,13 +132,13 @@ def _candidate(page: dict[str, Any]) -> Candidate | None:
     if not address:
         return None
     about = info.get("extmetadata") if isinstance(info.get("extmetadata"), dict) else {}
-    licence = canonical(_plain(about, "LicenseUrl"))
+    licence = canonical(_plain(about, "LicenseUrl")[:MAX_NAME])
     return candidate(
         url=address,
         page_url=info.get("descriptionurl"),
-        licence=licence if licence and "/" not in licence else canonical(_plain(about, "LicenseShortName")),
+        licence=licence if licence and "/" not in licence else canonical(_plain(about, "LicenseShortName")[:MAX_NAME]),
         creator=_plain(about, "Artist"),
-        title=_plain(about, "ObjectName") or str(page.get("title") or "").removeprefix("File:"),
+        title=_plain(about, "ObjectName") or text(page.get("title")).removeprefix("File:"),
         source="commons",
     )
 
@@ -123,5 +146,5 @@ def _candidate(page: dict[str, Any]) -> Candidate | None:
 def _plain(about: Any, name: str) -> str:
     # Values are HTML fragments written by the uploaders.
     entry = about.get(name)
-    value = entry.get("value") if isinstance(entry, dict) else ""
-    return " ".join(html.unescape(_TAG.sub(" ", str(value or ""))).split())
+    value = text(entry.get("value"), MAX_FIELD) if isinstance(entry, dict) else ""
+    return " ".join(html.unescape(_TAG.sub(" ", value)).split())

@@ -15,7 +15,18 @@ from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.licence import allows, canonical
 from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched
 from pipeline.crawl_ingest.fetch.host import MAX_WAIT
-from pipeline.crawl_ingest.sources.base import Candidate, Query, SearchError, ask, candidate, service
+from pipeline.crawl_ingest.sources.base import (
+    LENGTHS,
+    Candidate,
+    Query,
+    SearchError,
+    ask,
+    candidate,
+    most_requests,
+    service,
+    text,
+    whole,
+)
 
 API = "https://api.flickr.com/services/rest/"
 KEY = "FLICKR_API_KEY"
@@ -57,12 +68,13 @@ class Flickr:
             raise SearchError(f"no licence of Flickr is on the allow-list {list(self._allowed)}")
         seen: set[str] = set()
         limit, page, pages = min(limit, MAX_RESULTS), 1, 1
-        while len(seen) < limit and page <= pages:
+        while len(seen) < limit and page <= min(pages, most_requests(limit, self._page_size)):
             answer = await self._ask("flickr.photos.search", self._parameters(query["text"], page, ids))
             photos, pages = _page(answer, query["text"])
-            fresh = [photo for photo in photos if photo["id"] not in seen and _address(photo)]
-            for photo in fresh[: limit - len(seen)]:
-                seen.add(photo["id"])
+            for photo in photos:
+                if text(photo["id"], 100) in seen or not _address(photo) or len(seen) >= limit:
+                    continue
+                seen.add(text(photo["id"], 100))
                 yield self._candidate(photo)
             if not photos:
                 return
@@ -79,7 +91,7 @@ class Flickr:
         answer = await self._ask("flickr.photos.licenses.getInfo", {})
         try:
             entries = answer["licenses"]["license"]
-            return {str(entry["id"]): _licence(entry) for entry in entries}
+            return {text(entry["id"], 20): _licence(entry) for entry in entries}
         except (KeyError, TypeError, AttributeError):
             raise SearchError("flickr.photos.licenses.getInfo did not answer with a list of licences") from None
 
@@ -89,17 +101,18 @@ class Flickr:
             answer, _ = await ask(self._downloader, self._api, request, hidden="api_key")
             if not isinstance(answer, dict) or answer.get("stat") != "fail":
                 return answer
-            if answer.get("code") not in BUSY or attempt == self._retries:
-                said = str(answer.get("message")).replace(self._key, "...")
-                raise SearchError(f"{method} failed: {answer.get('code')} {said}")
+            code = whole(answer.get("code"))
+            if code not in BUSY or attempt == self._retries:
+                said = text(answer.get("message"), 500).replace(self._key, "...")
+                raise SearchError(f"{method} failed: {code} {said}")
             await asyncio.sleep(min(0.5 * 2**attempt, MAX_WAIT))
         raise AssertionError("unreachable")
 
     def _candidate(self, photo: dict[str, Any]) -> Candidate:
         return candidate(
             url=_address(photo),
-            page_url=f"https://www.flickr.com/photos/{photo.get('owner')}/{photo['id']}",
-            licence=self._licences.get(str(photo.get("license")), ""),
+            page_url=f"https://www.flickr.com/photos/{text(photo.get('owner'), 100)}/{text(photo['id'], 100)}",
+            licence=self._licences.get(text(photo.get("license"), 20), ""),
             creator=photo.get("ownername"),
             title=photo.get("title"),
             source="flickr",
@@ -107,19 +120,18 @@ class Flickr:
 
 
 def _licence(entry: dict[str, Any]) -> str:
-    deed = canonical(str(entry.get("url") or ""))
-    return deed if deed and "/" not in deed else canonical(str(entry["name"]))
+    deed = canonical(text(entry.get("url"), 200))
+    return deed if deed and "/" not in deed else canonical(text(entry["name"], 200))
 
 
 def _page(answer: Any, words: str) -> tuple[list[dict[str, Any]], int]:
-    try:
-        photos = answer["photos"]["photo"]
-        return [photo for photo in photos if isinstance(photo, dict) and photo.get("id")], int(
-            answer["photos"]["pages"]
-        )
-    except (KeyError, TypeError, ValueError):
-        raise SearchError(f"flickr.photos.search for {words!r} did not answer with a page of results") from None
+    photos = answer.get("photos") if isinstance(answer, dict) else None
+    found = photos.get("photo") if isinstance(photos, dict) else None
+    pages = whole(photos.get("pages")) if isinstance(photos, dict) else None
+    if not isinstance(found, list) or pages is None:
+        raise SearchError(f"flickr.photos.search for {words!r} did not answer with a page of results")
+    return [photo for photo in found if isinstance(photo, dict) and text(photo.get("id"))], pages
 
 
 def _address(photo: dict[str, Any]) -> str:
-    return next((str(photo[size]) for size in SIZES if photo.get(size)), "")
+    return next((address for size in SIZES if (address := text(photo.get(size), LENGTHS["url"]))), "")

@@ -10,7 +10,18 @@ from pipeline.config import CrawlIngest
 from pipeline.crawl_ingest.checks.licence import canonical, codes
 from pipeline.crawl_ingest.fetch.downloader import Downloader, Fetched
 from pipeline.crawl_ingest.fetch.network import SITE
-from pipeline.crawl_ingest.sources.base import Candidate, Query, SearchError, address, ask, candidate, no_page
+from pipeline.crawl_ingest.sources.base import (
+    Candidate,
+    Query,
+    SearchError,
+    address,
+    ask,
+    candidate,
+    most_requests,
+    no_page,
+    text,
+    whole,
+)
 
 API = "https://api.openverse.org/v1/images/"
 CODES = ("by", "by-sa", "by-nd", "by-nc", "by-nc-sa", "by-nc-nd", "cc0", "pdm", "sampling+", "nc-sampling+")
@@ -40,7 +51,7 @@ class Openverse:
     async def search(self, query: Query, limit: int) -> AsyncIterator[Candidate]:
         """Yield up to `limit` candidates in the order of the service. Raises SearchError."""
         found, page = 0, 1
-        while found < limit:
+        while found < limit and page <= most_requests(limit, self._page_size):
             size = min(self._page_size, limit)
             parameters = {"q": query["text"], "page": page, "page_size": size}
             if self._licences:
@@ -63,17 +74,18 @@ class Openverse:
 
 
 def _page(answer: Any, shown: str) -> tuple[list[Any], int]:
-    try:
-        return list(answer["results"]), int(answer.get("page_count", 1))
-    except (KeyError, TypeError, ValueError):
-        raise no_page(shown) from None
+    results = answer.get("results") if isinstance(answer, dict) else None
+    pages = whole(answer.get("page_count", 1)) if isinstance(answer, dict) else None
+    if not isinstance(results, list) or pages is None:
+        raise no_page(shown)
+    return results, pages
 
 
 def _candidate(item: dict[str, Any]) -> Candidate:
     return candidate(
         url=item["url"],
         page_url=item.get("foreign_landing_url"),
-        licence=canonical(f"{item.get('license') or ''} {item.get('license_version') or ''}"),
+        licence=canonical(f"{text(item.get('license'), 100)} {text(item.get('license_version'), 20)}"),
         creator=item.get("creator"),
         title=item.get("title"),
         source=item.get("source"),

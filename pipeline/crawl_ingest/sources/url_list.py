@@ -121,7 +121,7 @@ def _answers(table: pa.Table, words: str, limit: int) -> Iterator[dict[str, str]
             mask = pc.and_(mask, pc.match_substring_regex(table["title"], _whole(word), ignore_case=True))
     kept = table.filter(mask).slice(0, limit)
     for row in kept.drop_columns(["query"] if "query" in kept.column_names else []).to_pylist():
-        yield {**row, "licence": canonical(row["licence"])} if row.get("licence") else row
+        yield {**row, "licence": canonical(row["licence"][:200])} if row.get("licence") else row
 
 
 def _whole(word: str) -> str:

@@ -70,6 +70,10 @@ class Reader:
         """Return the split that the training images of a step come from."""
         return "train"
 
+    def may_lack_images(self, step: int) -> bool:
+        """Return whether a step may have no image, because its classes can be learnt from the web by their names."""
+        return False
+
     def presence(self, split: str, items: Sequence[Item]) -> NDArray[np.bool_]:
         """Return bool (images, n_classes): which class has a pixel in which mask.
 
@@ -80,6 +84,24 @@ class Reader:
         if shipped is not None and shipped.exists():
             return _load_one_hot(shipped, (len(items), self.n_classes))
         return cached_presence(self.root, split, items, self.n_classes)
+
+    def wrong_labels(self, split: str, items: Sequence[Item]) -> str:
+        """Return a line if the table of image-level labels beside the data is not that of the masks, else "".
+
+        `presence` trusts the table; this reads every mask.
+        """
+        shipped = self.one_hot(split)
+        if shipped is None or not shipped.exists():
+            return ""
+        table = _load_one_hot(shipped, (len(items), self.n_classes))
+        rows = np.flatnonzero((table != cached_presence(self.root, split, items, self.n_classes)).any(axis=1))
+        if not rows.size:
+            return ""
+        return (
+            f"{shipped} does not belong to the list of {split} images: {rows.size} of {len(items)} masks show other "
+            f"classes than its row, first row {rows[0]} ({items[rows[0]].image_id}); "
+            "put the list back or delete the table"
+        )
 
     def select(self, shown: NDArray[np.bool_], task: str, step: int, setting: str) -> NDArray[np.int64]:
         """Return the positions of the training images of a step, ascending."""

@@ -71,6 +71,10 @@ class VocAsCoco(Voc):
             table[:, coco_id - 1] = shown[:, voc_id - 1]
         return table
 
+    def wrong_labels(self, split: str, items: Sequence[Item]) -> str:
+        """Return what is wrong with VOC's own table, from which `presence` translates."""
+        return Voc(self.root).wrong_labels(split, super().items(split))
+
 
 class CocoVoc(Reader):
     """Step 0 from COCO images without VOC's classes, step 1 from VOC's images; `coco/` and `voc/` under the root.
@@ -103,6 +107,11 @@ class CocoVoc(Reader):
         """Return bool (images, 91)."""
         reader, own = self._part(split)
         return reader.presence(own, items)
+
+    def wrong_labels(self, split: str, items: Sequence[Item]) -> str:
+        """Return what is wrong with the table of the split's own data set."""
+        reader, own = self._part(split)
+        return reader.wrong_labels(own, items)
 
     def select(self, shown: NDArray[np.bool_], task: str, step: int, setting: str) -> NDArray[np.int64]:
         """Return step 0: images without a pixel of VOC's classes, pure background included; step 1: every image.

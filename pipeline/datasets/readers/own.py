@@ -35,6 +35,10 @@ class Own(Reader):
         """Return the names of `classes.txt` from the second line on."""
         return dict(self._names)
 
+    def may_lack_images(self, step: int) -> bool:
+        """Return true after step 0: no mask need show a class of `classes.txt`."""
+        return step > 0
+
     def items(self, split: str) -> list[Item]:
         """Return the images of `splits/train.txt` or `splits/val.txt`."""
         path = self.root / "splits" / f"{split}.txt"

@@ -12,23 +12,27 @@ from pipeline.config import Config, load_config
 from pipeline.config.plans import learns_from_web
 from pipeline.datasets.tasks import classes_per_step
 from pipeline.eval.comparison import Comparison, comparison
-from pipeline.eval.conventions import conventions
 from pipeline.eval.cost_summary import summarise_costs
 from pipeline.eval.paper_ranks import paper_tables
 from pipeline.eval.report.figures import bars, heat_map, loss_curves, step_lines
 from pipeline.eval.report.filters import filter_section
+from pipeline.eval.report.notes import notes, title
 from pipeline.eval.report.pictures import overlay_rows, web_gallery
+from pipeline.eval.report.provenance import provenance, recorded
 from pipeline.eval.report.results import Results, costs, forgetting_rows, label, story
 from pipeline.eval.summary import summary_rows
 from pipeline.runtime.shipped import shipped
 
 MIN_RANKED = 5
 """Fewer methods than this are not ranked against the published column."""
-TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATE, STYLE, SCRIPT = (Path(__file__).with_name(name) for name in ("page.html", "page.css", "page.js"))
 
 
-def write_report(config: Config, steps: int, out: Path) -> None:
-    """Write the page. Raises ArtifactError naming the first missing or unreadable input."""
+def write_report(config: Config, steps: int, out: Path, command: str = "") -> None:
+    """Write the page; its foot names the `command` that made it.
+
+    Raises ArtifactError naming the first missing or unreadable input.
+    """
     results = Results(config, steps, summary_rows(config, steps))
     web = filter_section(config, steps) if results.uses_web else None
     context = {
@@ -37,10 +41,14 @@ def write_report(config: Config, steps: int, out: Path) -> None:
         "label": label,
         "story": story(results, web),
         "bars": bars(results),
+        "lines": step_lines(results) if steps > 1 else "",
         "heat_map": heat_map(results),
         "losses": loss_curves(results),
         "forgetting": forgetting_rows(results),
         "costs": costs(results),
+        "title": title(results),
+        "notes": notes(results),
+        "provenance": provenance(results, out, command, costs(results)),
         "bill": summarise_costs(config),
         "web": web,
         "gallery": web_gallery(config, steps) if learns_from_web(config) else [],
@@ -48,9 +56,11 @@ def write_report(config: Config, steps: int, out: Path) -> None:
         "comparison": _comparison(results),
         "papers": paper_tables(config),
         "companion": _companion(config),
-        "conventions": conventions(config),
+        "conventions": recorded(results, "conventions"),
+        "chosen_on_test_images": any(recorded(results, "chosen_on_test_images")),
     }
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    context |= {"style": STYLE.read_text(), "script": SCRIPT.read_text()}
     write_text(out, environment.from_string(TEMPLATE.read_text()).render(context))
 
 

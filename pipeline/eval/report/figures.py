@@ -17,16 +17,18 @@ MISSING = "#f0f1f4"
 
 
 def bars(results: Results, keys: tuple[str, str, str] = ("old", "new", "all")) -> str:
-    """Return three scores per run with spread over seeds, the base model first."""
+    """Return three scores per run with spread over seeds, the base model of every recipe first."""
     import statistics
 
     runs = results.config.experiment.chosen
-    names = ["base model", *(label(run) for run in runs)]
+    shown = [(results.base_name(run), run, 0) for run in results.base_runs]
+    shown += [(label(run), run, results.steps) for run in runs]
+    names = [name for name, _, _ in shown]
     figure, axes = _figure(max(10, 0.9 * len(names)), 3.6)
     for k, key in enumerate(keys):
-        heights, spreads = [results.mean(runs[-1], 0, key) or 0.0], [0.0]
-        for run in runs:
-            values = results.values(run, results.steps, key)
+        heights, spreads = list[float](), list[float]()
+        for _, run, step in shown:
+            values = results.values(run, step, key)
             heights.append(statistics.mean(values) if values else 0.0)
             spreads.append(statistics.stdev(values) if len(values) > 1 else 0.0)
         places = [i + 0.27 * (k - 1) for i in range(len(names))]
@@ -38,7 +40,7 @@ def bars(results: Results, keys: tuple[str, str, str] = ("old", "new", "all")) -
     axes.set_ylabel("mIoU, %")
     axes.legend(frameon=False, ncols=3, loc="upper right")
     axes.margins(y=0.18)
-    return _svg(figure)
+    return _svg(figure, "Bars of mIoU per run: " + ", ".join(names))
 
 
 def heat_map(results: Results) -> str:
@@ -52,7 +54,7 @@ def heat_map(results: Results) -> str:
             path = results.file(run, results.config.experiment.seeds[0], step, "eval.json")
             if path not in seen:
                 seen.add(path)
-                name = f"base ({path.split('/base/')[1].split('/')[0]})" if step == 0 else f"{label(run)}, step {step}"
+                name = results.base_name(run) if step == 0 else f"{label(run)}, step {step}"
                 lines.append((name, results.iou(run, step)))
     lines.sort(key=lambda line: not line[0].startswith("base"))
     protocol = results.protocol(results.steps)
@@ -71,7 +73,7 @@ def heat_map(results: Results) -> str:
     axes.axvline(boundary - 0.5, color="#e08a2e", lw=2)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    return _svg(figure)
+    return _svg(figure, "IoU of every class (columns) per model and step (rows)")
 
 
 def step_lines(results: Results) -> str:
@@ -87,7 +89,7 @@ def step_lines(results: Results) -> str:
     axes.set_xlabel("step")
     axes.set_ylabel("mIoU over all classes so far, %")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _svg(figure)
+    return _svg(figure, "mIoU over all classes learned so far, per run and step")
 
 
 def loss_curves(results: Results) -> list[tuple[str, str]]:
@@ -107,7 +109,7 @@ def loss_curves(results: Results) -> list[tuple[str, str]]:
         axes.set_xlabel("iteration", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.legend(frameon=False, fontsize=7, ncols=3)
-        charts.append((label(run), _svg(figure)))
+        charts.append((label(run), _svg(figure, f"Loss terms of {label(run)} by iteration: {', '.join(terms)}")))
     return charts
 
 
@@ -131,13 +133,16 @@ def _colour_map():  # type: ignore[no-untyped-def]
     return shades
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, title: str) -> str:
+    from html import escape
+
     import matplotlib.pyplot as plt
 
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     plt.close(figure)
-    return buffer.getvalue().split("\n", 3)[-1]
+    drawing = buffer.getvalue().split("\n", 3)[-1]
+    return drawing.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
 
 
 def _smooth(values: list[float], width: int = 5) -> list[float]:

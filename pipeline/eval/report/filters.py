@@ -1,4 +1,4 @@
-"""How good the filters were, measured against the mini web's truth, which nothing else reads."""
+"""How good the filters were, measured against the mini web's truth, which no stage before reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.artifacts import (
 )
 from pipeline.artifacts.rows import ManifestRow, TruthRow
 from pipeline.config import Config
-from pipeline.config.plans import learns_from_web, plans, replay_tables
+from pipeline.config.plans import has_images, learns_from_web, plans, replay_tables, strictest
 
 Row = dict[str, Any]
 """What the page's template reads."""
@@ -36,19 +36,20 @@ Truth = dict[str, TruthRow]
 def filter_section(config: Config, steps: int) -> Row:
     """Return funnel counts, refusals, filter quality and discriminator figures of all steps.
 
-    What needs the truth is empty on the open web, and `metrics` is None where replay images alone come from the web.
+    What needs the truth is empty on the open web, and `metrics` is None without a discriminator: where replay images
+    alone come from the web, or a model was taught without images to fit one on.
     """
     paths = Layout.of(config)
     manifests = {plan: read_table(paths.manifest(plan), MANIFEST) for plan in plans(config, steps)}
     truth, new = read_truth(paths), learns_from_web(config)
-    metrics = read_json(paths.fourier("metrics.json")) if new else None
-    judged = bool(truth) and new
+    metrics = read_json(paths.fourier("metrics.json")) if new and has_images(config) else None
+    judged = bool(truth) and metrics is not None
     return {
         "funnel": _funnel(config, steps, manifests),
         "refusals": _refusals(manifests),
         "quality": _quality(paths, steps, manifests, truth) if judged else [],
         "by_filter": _by_filter(paths, steps, manifests, truth) if judged else [],
-        "by_similarity": by_similarity(paths, steps, manifests, truth) if truth else [],
+        "by_similarity": by_similarity(paths, steps, manifests, truth) if truth and has_images(config) else [],
         "style": _style_auroc(metrics, manifests["base"], truth) if judged and metrics else [],
         "metrics": metrics,
         "ceiling": _ceiling(manifests["base"], truth) if judged else None,
@@ -75,8 +76,10 @@ def _funnel(config: Config, steps: int, manifests: Manifests) -> list[Row]:
             chosen = read_table(paths.selection(step, "new_classes"), NEW_CLASSES)
             stages = next(row["stages"] for row in rows if row["plan"] == f"step{step}")
             stages.append(("pass the noun filter", sum(row["kept"] for row in nouns)))
-            stages.append(("score above 0 (Fourier)", sum(row["score"] > 0 for row in fourier)))
-            stages.append(("kept by both", sum(r["kept"] and r["filters"] == "both" for r in chosen)))
+            if has_images(config):
+                stages.append(("score above 0 (Fourier)", sum(row["score"] > 0 for row in fourier)))
+            last = strictest(config)
+            stages.append((f"kept by {last}", sum(r["kept"] and r["filters"] == last for r in chosen)))
         if f"replay{step}" in manifests:
             judged = read_table(paths.selection(step, "noun_filter_replay"), NOUN_FILTER)
             stages = next(row["stages"] for row in rows if row["plan"] == f"replay{step}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -15,37 +16,52 @@ from PIL import Image
 from pipeline.artifacts import NEW_CLASSES, NOUN_FILTER, Layout, read_table
 from pipeline.artifacts.rows import NewClassRow, NounFilterRow
 from pipeline.config import Config
+from pipeline.config.plans import has_images, strictest
 from pipeline.datasets.images import open_image, open_mask
 from pipeline.datasets.protocol_file import read_protocol
 from pipeline.datasets.tasks import label_map
 from pipeline.datasets.transforms import eval_geometry
+from pipeline.eval.report.colours import overlay, swatch
 from pipeline.eval.report.results import Results, label
 
 Row = dict[str, Any]
 PER_CELL = 5
+SHOT = 256
+"""Longer side of a gallery picture, pixels; the page shows it smaller and opens it."""
 
 
 def overlay_rows(results: Results) -> Row:
-    """Return columns and rows of pictures: image, truth, base model and every run's prediction."""
+    """Return columns, rows and legend of pictures: image, truth, every base model's and every run's prediction."""
     size, seed = results.config.datasets.eval_side, results.config.experiment.seeds[0]
     protocol = results.protocol(results.steps)
     table = label_map(protocol.dataset, protocol.task, protocol.step, "test", "wilson")
-    runs = list(results.config.experiment.chosen)
-    folders = [("base model", Path(results.file(runs[-1], seed, 0, "overlays")))]
-    folders += [(label(run), Path(results.file(run, seed, results.steps, "overlays"))) for run in runs]
+    shown = [(results.base_name(run), run, 0) for run in results.base_runs]
+    shown += [(label(run), run, results.steps) for run in results.config.experiment.chosen]
+    folders = [(name, Path(results.file(run, seed, step, "overlays"))) for name, run, step in shown]
     images = {row.id: row for row in protocol.val}
-    rows = []
+    rows, seen = [], set[int]()
     for name in sorted(path.stem for path in folders[-1][1].glob("*.png")):
         item = images[name]
         image = eval_geometry(open_image(item.image), size)
+        # Labels are not interpolated: between two classes lies no third.
         truth = table[np.asarray(eval_geometry(Image.fromarray(open_mask(item.mask)), size, nearest=True))]
-        cells = [embed(image), embed(_overlay(image, truth))]
-        for _, folder in folders:
-            path = folder / f"{name}.png"
-            cells.append(embed(_overlay(image, np.asarray(Image.open(path)))) if path.exists() else "")
+        labels = [truth, *(_prediction(folder / f"{name}.png") for _, folder in folders)]
+        titles = ["truth", *(title for title, _ in folders)]
+        seen.update(int(value) for part in labels if part is not None for value in np.unique(part))
         classes = [protocol.class_names[c] for c in item.labels]
-        rows.append({"classes": ", ".join(classes), "cells": cells})
-    return {"columns": ["image", "truth", *(name for name, _ in folders)], "rows": rows}
+        said = ", ".join(classes) or "no class"
+        cells = [{"picture": embed(image), "alt": f"Image {name}: {said}"}]
+        cells += [
+            {"picture": "" if part is None else embed(overlay(image, part)), "alt": f"{title} on {name}: {said}"}
+            for title, part in zip(titles, labels, strict=True)
+        ]
+        rows.append({"classes": classes, "cells": cells})
+    legend = [(protocol.channel_names[i], embed(swatch(i))) for i in sorted(seen) if 0 < i < len(protocol.order)]
+    return {"columns": ["image", "truth", *(name for name, _ in folders)], "rows": rows, "legend": legend}
+
+
+def _prediction(path: Path) -> NDArray[np.uint8] | None:
+    return np.asarray(Image.open(path)) if path.exists() else None
 
 
 def web_gallery(config: Config, steps: int) -> list[Row]:
@@ -56,7 +72,7 @@ def web_gallery(config: Config, steps: int) -> list[Row]:
         captions = {r["image_id"]: r for r in read_table(paths.selection(step, "noun_filter"), NOUN_FILTER)}
         by_class: dict[int, list[NewClassRow]] = defaultdict(list)
         for row in read_table(paths.selection(step, "new_classes"), NEW_CLASSES):
-            if row["filters"] == "both":
+            if row["filters"] == strictest(config):
                 by_class[row["class_id"]].append(row)
         for class_id, rows in sorted(by_class.items()):
             kept = sorted((r for r in rows if r["kept"]), key=lambda r: -r["fourier_score"])
@@ -66,7 +82,7 @@ def web_gallery(config: Config, steps: int) -> list[Row]:
                 ("kept", kept[:PER_CELL]),
                 ("rejected by the noun filter", noun[:PER_CELL]),
                 (
-                    "rejected by the Fourier filter",
+                    "rejected by the Fourier filter" if has_images(config) else "over the budget",
                     sorted(style, key=lambda r: r["fourier_score"])[:PER_CELL],
                 ),
             ]
@@ -88,29 +104,26 @@ def _class_name(paths: Layout, step: int, class_id: int) -> str:
 
 def _card(row: NewClassRow, judged: NounFilterRow) -> dict[str, str]:
     image = open_image(row["image"])
-    image.thumbnail((128, 128))
-    reason = row["reason"].removeprefix("noun:").replace("_", " ")
+    image.thumbnail((SHOT, SHOT))
     return {
         "picture": embed(image),
         "caption": judged["caption"] or "(no caption)",
         "noun": f"{judged['word']}~{judged['target']} {judged['score']:.2f}" if judged["word"] else "no noun",
-        "fourier": f"{row['fourier_score']:+.1f}",
-        "reason": reason,
+        "fourier": "" if math.isnan(row["fourier_score"]) else f"{row['fourier_score']:+.1f}",
+        "verdict": _verdict(row, judged),
     }
 
 
-def _overlay(image: Image.Image, labels: NDArray[np.uint8]) -> Image.Image:
-    colours = np.array([_colour(i) for i in range(256)], np.float32)
-    pixels = np.asarray(image, np.float32)
-    shown = (labels != 0)[..., None]
-    mixed = np.where(shown, 0.35 * pixels + 0.65 * colours[labels], 0.75 * pixels + 50)
-    return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
-
-
-def _colour(index: int) -> tuple[float, float, float]:
-    import colorsys
-
-    if index in (0, 255):
-        return (235.0, 235.0, 235.0)
-    red, green, blue = colorsys.hsv_to_rgb((index * 0.381966) % 1, 0.55 + 0.3 * (index % 2), 0.95 - 0.2 * (index % 3))
-    return 255 * red, 255 * green, 255 * blue
+def _verdict(row: NewClassRow, judged: NounFilterRow) -> str:
+    """Return which filter refused an image and why; a kept one may fill up the budget."""
+    filter_, _, reason = row["reason"].rpartition(":")
+    said = reason.replace("_", " ")
+    if filter_:
+        return (
+            f"noun filter: {said} {judged['threshold']:.2f}" if reason == "below_threshold" else f"noun filter: {said}"
+        )
+    if not said:
+        return ""
+    return {"filled": "below 0, fills up the budget", "below_threshold": "Fourier filter: below 0"}.get(
+        reason, f"Fourier filter: {said}"
+    )

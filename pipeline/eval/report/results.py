@@ -16,6 +16,13 @@ from pipeline.methods import get
 from pipeline.methods.recipes import base_recipes
 
 Row = dict[str, Any]
+UNCHECKED = (
+    "Nothing was measured against a truth: masks are what the given model sees in held-out images, so that old figures "
+    "say how far the taught model departs from it, and new classes have none."
+)
+"""What the page says first of a model that was taught without `--check`."""
+UNMEASURED = "Nothing was measured: there was no image to compare the given and the taught model on."
+"""And without `--like`."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,24 @@ class Results:
     def uses_web(self) -> bool:
         """Whether any run trains on web images."""
         return learns_from_web(self.config) or replays(self.config)
+
+    @property
+    def base_runs(self) -> list[Run]:
+        """One chosen run of every base recipe, in the order of the runs: their step 0 is that recipe's model."""
+        found: dict[str, Run] = {}
+        for run in self.config.experiment.chosen:
+            found.setdefault(self.recipes[run.name], run)
+        return list(found.values())
+
+    def base_name(self, run: Run) -> str:
+        """Return how the base model of a run is called: by its recipe, if there are several."""
+        return f"base model ({self.recipes[run.name]})" if len(self.base_runs) > 1 else "base model"
+
+    @property
+    def unseen(self) -> list[str]:
+        """Names of the classes that no validation mask shows: they are in no mean."""
+        tables = [self.iou(run, self.steps) for run in self.config.experiment.chosen]
+        return [name for name in tables[0] if all(table[name] is None for table in tables)] if tables else []
 
     def file(self, run: Run, seed: int, step: int, name: str) -> str:
         """Return a file of a run's step; step 0 is its shared base."""
@@ -96,16 +121,20 @@ def label(run: Run) -> str:
 def story(results: Results, web: Row | None) -> list[str]:
     """Return the findings as sentences, each made of measured numbers."""
     last = results.steps
-    sentences = []
+    teach = results.config.teach if results.config.datasets.name == "taught" else None
+    sentences = [UNCHECKED if teach.like else UNMEASURED] if teach and not teach.check else []
     for run in results.config.experiment.chosen:
         base, old, every = (results.mean(run, s, k) for s, k in ((0, "old"), (last, "old"), (last, "all")))
         if base is None or old is None or every is None:
             continue
         kept = 100 * old / base if base else 0.0
         new = results.mean(run, last, "new")
+        reached = (
+            "the new classes stand in no mask, reaches" if new is None else f"reaches {new:.1f} on the new classes and"
+        )
         sentences.append(
-            f"{label(run)} keeps {kept:.0f} % of the base model's old mIoU ({base:.1f} to {old:.1f}), reaches "
-            f"{new:.1f} on the new classes and {every:.1f} over all."
+            f"{label(run)} keeps {kept:.0f} % of the base model's old mIoU ({base:.1f} to {old:.1f}), "
+            f"{reached} {every:.1f} over all."
         )
     if web and web["quality"]:
         first, both = web["quality"][0], web["quality"][-1]
