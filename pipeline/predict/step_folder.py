@@ -118,7 +118,7 @@ def _plain_sizes(heads: Sequence[int], step: int, n_classes: int) -> tuple[int, 
 
 
 def _names(weights: Path, about: Mapping[str, Any], config: Mapping[str, Any], ids: Sequence[int]) -> tuple[str, ...]:
-    table = about.get("class_names") or _recorded_names(weights, about) or _public_names(str(about.get("dataset")))
+    table = about.get("class_names") or recorded_names(weights, about) or _public_names(str(about.get("dataset")))
     if not table:
         root = (config.get("datasets") or {}).get("root")
         path = Path(root, "classes.txt") if root else None
@@ -133,7 +133,8 @@ def _names(weights: Path, about: Mapping[str, Any], config: Mapping[str, Any], i
     return tuple(str(table[str(i)]) if i else "background" for i in ids)
 
 
-def _recorded_names(weights: Path, about: Mapping[str, Any]) -> dict[str, str]:
+def recorded_names(weights: Path, about: Mapping[str, Any]) -> dict[str, str]:
+    """Return {class id: name} of the protocol in the results folder of a checkpoint, {} if it is not its own."""
     parents = weights.resolve().parents
     if len(parents) < 4:
         return {}

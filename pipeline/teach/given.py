@@ -17,6 +17,7 @@ from pipeline.datasets.readers import class_names as known_names
 from pipeline.methods import get, settings_of
 from pipeline.methods.recipes import get_recipe, recipe_names
 from pipeline.models import read_about
+from pipeline.predict.step_folder import recorded_names
 
 WEIGHTS = "model.safetensors"
 REQUEST = "teach.json"
@@ -119,7 +120,9 @@ def _recipe(weights: Path, about: Mapping[str, Any], config: Mapping[str, Any]) 
 
 
 def _names(weights: Path, about: Mapping[str, Any], config: Mapping[str, Any], order: list[int]) -> tuple[str, ...]:
-    table = about.get("class_names") or _of_protocol(weights, about) or _of_data_set(str(about.get("dataset")), config)
+    table = (
+        about.get("class_names") or recorded_names(weights, about) or _of_data_set(str(about.get("dataset")), config)
+    )
     missing = [c for c in order if c and str(c) not in table]
     if missing:
         raise ArtifactError(
@@ -127,16 +130,6 @@ def _names(weights: Path, about: Mapping[str, Any], config: Mapping[str, Any], o
             "whose protocol/ names the classes"
         )
     return tuple(str(table[str(c)]) if c else "background" for c in order)
-
-
-def _of_protocol(weights: Path, about: Mapping[str, Any]) -> dict[str, str]:
-    parents = weights.resolve().parents
-    path = parents[3] / "protocol" / f"step{about.get('step')}.json" if len(parents) > 3 else Path("-")
-    if not path.is_file():
-        return {}
-    protocol = read_json(path)
-    same = all(protocol.get(key) == about.get(key) for key in ("dataset", "task", "step", "order"))
-    return dict(protocol["class_names"]) if same else {}
 
 
 def _of_data_set(dataset: str, config: Mapping[str, Any]) -> dict[str, str]:
